@@ -1,0 +1,48 @@
+# One environment serves everything; `make demo` and `make test` need nothing but
+# Python ≥ 3.11 and git.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: demo test lint format bench test-matrix clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,lint]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python -m examples.demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n $(JOBS) -q
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks
+
+# The suite on the oldest JAX we claim and on the newest, each in its own environment.
+OLDEST ?= python3.11
+NEWEST ?= python3.13
+test-matrix:
+	$(MAKE) test-on PYTHON=$(OLDEST) ENV=.venv-oldest PIN='jax==0.10.* jaxlib==0.10.*'
+	$(MAKE) test-on PYTHON=$(NEWEST) ENV=.venv-newest PIN='jax jaxlib'
+
+.PHONY: test-on
+test-on:
+	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
+	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo]' $(PIN)
+	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
+	$(ENV)/bin/python -m pytest -n $(JOBS) -q
+
+clean:
+	rm -rf .venv .venv-oldest .venv-newest demo-output

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-entropy for JAX: exact, composable, one value per position, in nats."""
+
+from ._divergence import generalized_kl_divergence as generalized_kl_divergence
+from ._divergence import js_divergence as js_divergence
+from ._divergence import js_divergence_from_logits as js_divergence_from_logits
+from ._divergence import kl_divergence as kl_divergence
+from ._divergence import kl_divergence_from_logits as kl_divergence_from_logits
+from ._divergence import (
+    kl_divergence_with_log_targets as kl_divergence_with_log_targets,
+)
+from ._entropy import cross_entropy as cross_entropy
+from ._entropy import cross_entropy_from_logits as cross_entropy_from_logits
+from ._entropy import entropy as entropy
+from ._entropy import entropy_from_logits as entropy_from_logits
+from ._focal import generalized_cross_entropy as generalized_cross_entropy
+from ._focal import poly_loss_cross_entropy as poly_loss_cross_entropy
+from ._focal import softmax_focal_loss as softmax_focal_loss
+from ._labels import next_token_labels as next_token_labels
+from ._labels import smooth_labels as smooth_labels
+from ._probabilities import binary_cross_entropy as binary_cross_entropy
+from ._probabilities import categorical_cross_entropy as categorical_cross_entropy
+from ._probabilities import negative_log_likelihood as negative_log_likelihood
+from ._reduce import WeightedMean as WeightedMean
+from ._reduce import bits_per_byte as bits_per_byte
+from ._reduce import perplexity as perplexity
+from ._reduce import reduce as reduce
+from ._sigmoid import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from ._sigmoid import sigmoid_focal_loss as sigmoid_focal_loss
+from ._softmax import softmax_cross_entropy as softmax_cross_entropy
+from ._softmax import (
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501
+)
+from ._softmax import softmax_statistics as softmax_statistics
+from ._statistics import SoftmaxStatistics as SoftmaxStatistics

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kullback–Leibler and Jensen–Shannon divergences."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
+
+from . import _checks
+from ._exact import generalized_relative_entropy, jensen_shannon, relative_entropy
+from ._information import js_of_logits, kl_of_logits
+from ._labels import drop
+from ._statistics import classes_last
+from ._types import Axis
+
+
+def kl_divergence(
+    log_predictions: Float[ArrayLike, "*batch classes"],
+    targets: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Kullback–Leibler divergence of log-predictions from target probabilities.
+
+    `Σⱼ tⱼ·(log tⱼ − log_predictionsⱼ)`, in nats. For near distributions it is
+    ill-conditioned in its arguments, and a rounded pair can come out negative: with
+    logits at hand use `kl_divergence_from_logits`, which never does.
+
+    Args:
+      log_predictions: log-probabilities of the prediction.
+      targets: target probabilities t, shape of `log_predictions`.
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+    Returns:
+      Divergence in nats, shape `batch`, float32 (float64 if either input is); inf
+      where a positive target is predicted −inf. A zero target adds 0 whatever was
+      predicted, and its gradient is `−log_predictions` (0 if that is infinite).
+    Raises:
+      TypeError: inputs that are not floats, or a mask that is not boolean.
+      ValueError: shapes or axes that do not fit.
+    Example:
+      >>> predictions, targets = jnp.array([0.2, 0.8]), jnp.array([0.5, 0.5])
+      >>> jaxent.kl_divergence(jnp.log(predictions), targets)
+      Array(0.2231, dtype=float32)
+
+    Source: Kullback & Leibler (1951), On Information and Sufficiency.
+    """
+    return _from_predictions(
+        "kl_divergence", "targets", log_predictions, targets, axis, where,
+        relative_entropy,
+    )  # fmt: skip
+
+
+def kl_divergence_with_log_targets(
+    log_predictions: Float[ArrayLike, "*batch classes"],
+    log_targets: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Kullback–Leibler divergence of log-predictions from log-targets, in nats.
+
+    `Σⱼ exp(log_targetsⱼ)·(log_targetsⱼ − log_predictionsⱼ)`.
+
+    Args:
+      log_predictions: log-probabilities of the prediction.
+      log_targets: log-probabilities of the target, shape of `log_predictions`.
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+    Returns:
+      Divergence in nats, shape `batch`, float32 (float64 if either input is). A −inf
+      target adds 0, whatever was predicted, and has no gradient.
+    Raises:
+      TypeError: inputs that are not floats, or a mask that is not boolean.
+      ValueError: shapes or axes that do not fit.
+    Example:
+      >>> predictions, targets = jnp.log(jnp.array([[0.2, 0.8], [0.5, 0.5]]))
+      >>> jaxent.kl_divergence_with_log_targets(predictions, targets)
+      Array(0.2231, dtype=float32)
+
+    Source: Kullback & Leibler (1951), On Information and Sufficiency.
+    """
+    return _from_predictions(
+        "kl_divergence_with_log_targets", "log_targets", log_predictions, log_targets,
+        axis, where, _relative_to_log_targets,
+    )  # fmt: skip
+
+
+def generalized_kl_divergence(
+    log_predictions: Float[ArrayLike, "*batch classes"],
+    targets: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Generalised (I-)divergence, for measures that need not sum to one.
+
+    `Σⱼ tⱼ·(log tⱼ − log_predictionsⱼ) + exp(log_predictionsⱼ) − tⱼ`, in nats. Each
+    term is computed as a whole, so it is exact between near measures, and ≥ 0.
+
+    Args:
+      log_predictions: logs of the predicted measure.
+      targets: target measure t ≥ 0, shape of `log_predictions`.
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+    Returns:
+      Divergence in nats, shape `batch`, float32 (float64 if either input is).
+    Raises:
+      TypeError: inputs that are not floats, or a mask that is not boolean.
+      ValueError: shapes or axes that do not fit.
+    Example:
+      >>> predictions, targets = jnp.array([0.2, 0.8]), jnp.array([1.0, 1.0])
+      >>> jaxent.generalized_kl_divergence(jnp.log(predictions), targets)
+      Array(0.8326, dtype=float32)
+
+    Source: Csiszár (1991), Why Least Squares and Maximum Entropy?, eq. 1.11.
+    """
+    return _from_predictions(
+        "generalized_kl_divergence", "targets", log_predictions, targets, axis, where,
+        generalized_relative_entropy,
+    )  # fmt: skip
+
+
+def kl_divergence_from_logits(
+    p_logits: Float[ArrayLike, "*batch classes"],
+    q_logits: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    base: float | None = None,
+) -> Float[Array, "*batch"]:
+    """`KL(p‖q) = Σⱼ pⱼ·log(pⱼ/qⱼ)` for p = softmax(p_logits), q = softmax(q_logits).
+
+    Never negative, and accurate however near the two are: with d the difference of
+    the logits less its p-weighted mean, it is `log(1 + Σⱼ pⱼ·(exp dⱼ − 1 − dⱼ))`, and
+    its gradients are `pⱼ·(exp(dⱼ − KL) − 1)` in q_logits and `−pⱼ·dⱼ` in p_logits.
+
+    Args:
+      p_logits: logits of p, the distribution averaged over (a teacher's, say).
+      q_logits: logits of q, shape of `p_logits`.
+      axis: the class axis, or a tuple of class axes.
+      base: of the logarithm; None for nats, 2 for bits.
+    Returns:
+      Divergence, shape `batch`, float32 (float64 if either input is); inf where q
+      forbids (−inf) a class that p allows. A class p forbids adds only its q.
+    Raises:
+      TypeError: logits that are not floats.
+      ValueError: shapes that differ, an axis that does not fit, or a bad base.
+    Example:
+      >>> p_logits = jnp.array([1.0, 2.0, 3.0])
+      >>> jaxent.kl_divergence_from_logits(p_logits, p_logits.at[0].add(1e-3))
+      Array(4.0978e-08, dtype=float32)
+
+    Source: Kullback & Leibler (1951); the form is the cumulant generating function of
+      the log-ratio, McCullagh (1987), Tensor Methods in Statistics, §2.2.
+    """
+    call = "kl_divergence_from_logits"
+    a, b = _checks.paired_floats(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    axis = _checks.axes(call, axis, a, "p_logits")
+    unit = _checks.unit(call, base)
+    return _divergence(a, b, axis=axis, unit=unit, divergence=kl_of_logits)
+
+
+def js_divergence(
+    p: Float[ArrayLike, "*batch classes"],
+    q: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    base: float | None = None,
+) -> Float[Array, "*batch"]:
+    """Jensen–Shannon divergence, `½·KL(p‖m) + ½·KL(q‖m)` with `m = (p + q)/2`.
+
+    Symmetric, between 0 and log 2, and computed so: never negative, and accurate
+    between near distributions.
+
+    Args:
+      p: probabilities of the classes.
+      q: probabilities of the classes, shape of `p`.
+      axis: the class axis, or a tuple of class axes.
+      base: of the logarithm; None for nats, 2 for bits.
+    Returns:
+      Divergence, shape `batch`, float32 (float64 if either input is). A probability
+      of 0 is settled, as in 0·log 0: its own gradient is taken as 0.
+    Raises:
+      TypeError: probabilities that are not floats.
+      ValueError: shapes that differ, an axis that does not fit, or a bad base.
+    Example:
+      >>> jaxent.js_divergence(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]), base=2)
+      Array(1., dtype=float32)
+
+    Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
+    """
+    call = "js_divergence"
+    first, second = _checks.paired(call, ("p", "q"), p, q)
+    axis = _checks.axes(call, axis, first, "p")
+    unit = _checks.unit(call, base)
+    return _divergence(first, second, axis=axis, unit=unit, divergence=_js)
+
+
+def js_divergence_from_logits(
+    p_logits: Float[ArrayLike, "*batch classes"],
+    q_logits: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    base: float | None = None,
+) -> Float[Array, "*batch"]:
+    """Jensen–Shannon divergence of softmax(p_logits) and softmax(q_logits).
+
+    As `js_divergence`, with the ratio of the two taken from the logits, so that it
+    stays accurate however near they are.
+
+    Args:
+      p_logits: logits of p; −inf forbids a class.
+      q_logits: logits of q, shape of `p_logits`.
+      axis: the class axis, or a tuple of class axes.
+      base: of the logarithm; None for nats, 2 for bits.
+    Returns:
+      Divergence in [0, log 2], shape `batch`, float32 (float64 if either input is).
+    Raises:
+      TypeError: logits that are not floats.
+      ValueError: shapes that differ, an axis that does not fit, or a bad base.
+    Example:
+      >>> p_logits = jnp.array([1.0, 2.0, 3.0])
+      >>> jaxent.js_divergence_from_logits(p_logits, p_logits.at[0].add(1e-3))
+      Array(1.0246e-08, dtype=float32)
+
+    Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
+    """
+    call = "js_divergence_from_logits"
+    a, b = _checks.paired_floats(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    axis = _checks.axes(call, axis, a, "p_logits")
+    unit = _checks.unit(call, base)
+    return _divergence(a, b, axis=axis, unit=unit, divergence=js_of_logits)
+
+
+def _from_predictions(
+    call: str,
+    name: str,
+    log_predictions: ArrayLike,
+    targets: ArrayLike,
+    axis: Axis,
+    where: ArrayLike | None,
+    term: Callable[[Array, Array], Array],
+) -> Array:
+    """The door of the divergences that optax has: one term a class, summed."""
+    names = ("log_predictions", name)
+    log_q, target = _checks.paired(call, names, log_predictions, targets)
+    axis = _checks.axes(call, axis, log_q, "log_predictions")
+    keep = _checks.positions(call, where, _checks.batch_shape(log_q, axis), log_q.shape)
+    return _summed(log_q, target, keep, axis=axis, term=term)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "term"), inline=True)
+def _summed(
+    log_q: Array,
+    target: Array,
+    keep: Array | None,
+    *,
+    axis: Axis,
+    term: Callable[[Array, Array], Array],
+) -> Array:
+    log_q, target = (
+        drop(classes_last(x, axis), keep, classes=True) for x in (log_q, target)
+    )
+    return drop(jnp.sum(term(target, log_q), axis=-1), keep)
+
+
+def _relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
+    ratio = jnp.where(log_p == -jnp.inf, 0, log_p - log_q)
+    return jnp.exp(log_p) * ratio
+
+
+def _js(p: Array, q: Array) -> Array:
+    return jnp.sum(jensen_shannon(p, q), axis=-1)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "unit", "divergence"), inline=True)
+def _divergence(
+    a: Array,
+    b: Array,
+    *,
+    axis: Axis,
+    unit: float,
+    divergence: Callable[[Array, Array], Array],
+) -> Array:
+    return divergence(classes_last(a, axis), classes_last(b, axis)) / unit

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scalar functions whose values and derivatives keep their relative accuracy.
+
+Everything here is elementwise. Each rule is written in terms of functions that
+carry rules of their own, so that derivatives of any order stay accurate.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def widen(x: Array) -> Array:
+    """`x` in the dtype the library computes in: float32, or float64 if it is that."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Pair(NamedTuple):
+    """What a loss may know of the label's probability p, each to its own accuracy."""
+
+    nll: Array
+    """−log p, accurate near p = 1."""
+    one_minus_prob: Array
+    """1 − p, accurate near p = 1."""
+    prob: Array
+    """p, accurate near p = 0."""
+
+
+@jax.custom_jvp
+def softmax_pair(margin: Array, rest: Array) -> Pair:
+    """The pair of a class with logit c + margin, where the others add up to `rest`.
+
+    c is the largest logit, so margin ≤ 0, and rest = Σ_{j≠y} exp(x_j − c). No term
+    below cancels (Blanchard, Higham & Higham 2021, Alg. 4.1, for margin = 0).
+    """
+    total = rest + jnp.exp(margin)
+    nll = jnp.where(margin == 0, jnp.log1p(rest), jnp.log(total) - margin)
+    return Pair(nll, rest / total, jnp.exp(margin) / total)
+
+
+@softmax_pair.defjvp
+def _softmax_pair_jvp(primals, tangents):
+    margin, rest = primals
+    d_margin, d_rest = tangents
+    pair = softmax_pair(margin, rest)
+    # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
+    d_nll = d_rest / (rest + jnp.exp(margin)) - pair.one_minus_prob * d_margin
+    return pair, Pair(d_nll, pair.prob * d_nll, -pair.prob * d_nll)
+
+
+@jax.custom_jvp
+def sigmoid_pair(margin: Array) -> Pair:
+    """The pair of a binary label that is right by `margin`: softplus(−m), σ(−m), σ(m).
+
+    ±inf are settled: (0, 0, 1) and (inf, 1, 0), with finite derivatives.
+    """
+    e = jnp.exp(-jnp.abs(margin))
+    right = margin >= 0
+    nll = jnp.maximum(-margin, 0) + jnp.log1p(e)
+    return Pair(nll, jnp.where(right, e, 1) / (1 + e), jnp.where(right, 1, e) / (1 + e))
+
+
+@sigmoid_pair.defjvp
+def _sigmoid_pair_jvp(primals, tangents):
+    pair = sigmoid_pair(*primals)
+    d_nll = -pair.one_minus_prob * tangents[0]
+    return pair, Pair(d_nll, pair.prob * d_nll, -pair.prob * d_nll)
+
+
+def product(weight: Array, value: Array) -> Array:
+    """weight · value, where a zero weight takes nothing from an infinite value."""
+    return weight * jnp.where((weight == 0) & jnp.isinf(value), 0, value)
+
+
+@jax.custom_jvp
+def xlogy(x: Array, y: Array) -> Array:
+    """x·log y with 0·log 0 = 0, a constant: there its derivatives are 0 too."""
+    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * jnp.log(y))
+
+
+@xlogy.defjvp
+def _xlogy_jvp(primals, tangents):
+    x, y = primals
+    dx, dy = tangents
+    settled = (x == 0) & (y == 0)
+    safe_y = jnp.where(settled, 1, y)
+    return xlogy(x, y), jnp.log(safe_y) * dx + x / safe_y * dy
+
+
+@jax.custom_jvp
+def xlog1py(x: Array, y: Array) -> Array:
+    """x·log(1 + y), with 0·log 0 = 0 as in `xlogy`."""
+    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * jnp.log1p(y))
+
+
+@xlog1py.defjvp
+def _xlog1py_jvp(primals, tangents):
+    x, y = primals
+    dx, dy = tangents
+    safe_y = jnp.where((x == 0) & (y == -1), 0, y)
+    return xlog1py(x, y), jnp.log1p(safe_y) * dx + x / (1 + safe_y) * dy
+
+
+@jax.custom_jvp
+def power(base: Array, exponent: ArrayLike) -> Array:
+    """base**exponent for base ≥ 0, its derivatives at 0 taken as 0, never NaN."""
+    return jnp.power(base, exponent)
+
+
+@power.defjvp
+def _power_jvp(primals, tangents):
+    base, exponent = primals
+    value = power(base, exponent)
+    zero = base == 0
+    safe = jnp.where(zero, 1, base)
+    slope = jnp.where(zero, 0, exponent * power(safe, exponent - 1))
+    log_slope = jnp.where(zero, 0, jnp.log(safe) * value)
+    return value, slope * tangents[0] + log_slope * tangents[1]
+
+
+@jax.custom_jvp
+def focal(nll: Array, one_minus_prob: Array, gamma: ArrayLike) -> Array:
+    """(1 − p)^γ · (−log p), differentiable where 1 − p underflows and for γ < 1.
+
+    The chain rule's (1 − p)^(γ−1) is infinite at p = 1 when γ < 1. It is written
+    as (1 − p)^γ · r, where r = −log p / (1 − p) tends to 1 there.
+    """
+    return nll * power(one_minus_prob, gamma)
+
+
+@focal.defjvp
+def _focal_jvp(primals, tangents):
+    nll, one_minus_prob, gamma = primals
+    d_nll, d_one_minus_prob, d_gamma = tangents
+    weight = power(one_minus_prob, gamma)
+    zero = one_minus_prob == 0
+    ratio = nll / jnp.where(zero, 1, one_minus_prob)
+    # An infinite loss comes with p = 0, where 1 − p no longer moves.
+    ratio = jnp.where(zero, 1, jnp.where(jnp.isinf(nll), 0, ratio))
+    tangent = weight * d_nll + gamma * ratio * weight * d_one_minus_prob
+    log_slope = jnp.where(zero, 0, jnp.log(jnp.where(zero, 1, one_minus_prob)))
+    return nll * weight, tangent + product(nll * weight, log_slope) * d_gamma
+
+
+def phi(d: Array) -> Array:
+    """e^d − 1 − d ≥ 0 to full relative accuracy; for |d| ≤ 1 (Taylor beyond d²/2)."""
+    order = 11 if d.dtype == jnp.float32 else 19
+    series = jnp.ones_like(d)
+    for n in range(order, 2, -1):
+        series = 1 + d / n * series
+    return d * d / 2 * series
+
+
+@jax.custom_jvp
+def relative_entropy(p: Array, log_q: Array) -> Array:
+    """p·(log p − log q), 0 at p = 0 whatever q is; there ∂/∂p is −log q."""
+    log_p = jnp.log(jnp.where(p == 0, 1, p))
+    return jnp.where((p == 0) & ~jnp.isnan(log_q), 0, p * (log_p - log_q))
+
+
+@relative_entropy.defjvp
+def _relative_entropy_jvp(primals, tangents):
+    p, log_q = primals
+    d_p, d_log_q = tangents
+    zero = p == 0
+    log_p = jnp.where(zero, 0, jnp.log(jnp.where(zero, 1, p)) + 1)
+    slope = log_p - jnp.where(zero & jnp.isinf(log_q), 0, log_q)
+    return relative_entropy(p, log_q), slope * d_p - p * d_log_q
+
+
+@jax.custom_jvp
+def generalized_relative_entropy(p: Array, log_q: Array) -> Array:
+    """p·(log p − log q) + q − p = p·φ(log q − log p) ≥ 0."""
+    zero = p == 0
+    ratio = log_q - jnp.log(jnp.where(zero, 1, p))
+    near = (jnp.abs(ratio) < 1) & ~zero
+    far = jnp.exp(log_q) - p - jnp.where(zero, 0, p * ratio)
+    return jnp.where(near, p * phi(jnp.where(near, ratio, 0)), far)
+
+
+@generalized_relative_entropy.defjvp
+def _generalized_relative_entropy_jvp(primals, tangents):
+    p, log_q = primals
+    d_p, d_log_q = tangents
+    zero = p == 0
+    ratio = log_q - jnp.log(jnp.where(zero, 1, p))
+    near = (jnp.abs(ratio) < 1) & ~zero
+    excess = jnp.where(
+        near, p * jnp.expm1(jnp.where(near, ratio, 0)), jnp.exp(log_q) - p
+    )
+    slope = -jnp.where(zero & jnp.isinf(log_q), 0, ratio)
+    return generalized_relative_entropy(p, log_q), slope * d_p + excess * d_log_q
+
+
+@jax.custom_jvp
+def jensen_shannon(p: Array, q: Array) -> Array:
+    """½·(p·log(p/m) + q·log(q/m)) with m = (p + q)/2, never negative.
+
+    With v = (q − p)/(q + p) it is ½·m·((1 + v)·log(1 + v) + (1 − v)·log(1 − v)),
+    near v = 0 better written ½·m·(2·v·atanh(v) + log(1 − v²)).
+    """
+    m, v, near = _jensen_shannon_parts(p, q)
+    small = m / 2 * (2 * v * jnp.arctanh(v) + jnp.log1p(-v * v))
+    return jnp.where(near, small, 0.5 * (xlogy(p, p / m) + xlogy(q, q / m)))
+
+
+@jensen_shannon.defjvp
+def _jensen_shannon_jvp(primals, tangents):
+    p, q = primals
+    d_p, d_q = tangents
+    m, v, near = _jensen_shannon_parts(p, q)
+    # A zero probability counts as settled, as 0·log 0 does: no derivative there.
+    log_p = jnp.where(near, jnp.log1p(-v), jnp.log(jnp.where(p == 0, m, p) / m))
+    log_q = jnp.where(near, jnp.log1p(v), jnp.log(jnp.where(q == 0, m, q) / m))
+    return jensen_shannon(p, q), 0.5 * (log_p * d_p + log_q * d_q)
+
+
+def _jensen_shannon_parts(p: Array, q: Array) -> tuple[Array, Array, Array]:
+    """m (1 where both vanish), v (0 where it is large), and where v is small."""
+    m = (p + q) / 2
+    m = jnp.where(m == 0, 1, m)
+    v = (q - p) / 2 / m
+    near = jnp.abs(v) < 0.5
+    return m, jnp.where(near, v, 0), near

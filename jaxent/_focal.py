@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax losses that reweigh by confidence: functions of (−log p, 1 − p) alone."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from . import _checks
+from ._exact import focal
+from ._softmax import distribution_label_loss, integer_label_loss
+from ._types import Axis, Number
+
+
+def softmax_focal_loss(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    gamma: Number = 2.0,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    ignore_index: int | None = None,
+    class_weights: Float[ArrayLike, " classes"] | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+) -> Float[Array, "*batch"]:
+    """Focal loss against class ids, one value per position, in nats.
+
+    `ℓ = (1 − p_y)^γ·(−log p_y)`. No gradient is NaN for any γ ≥ 0, saturated or not.
+    With the options, as `softmax_cross_entropy_with_integer_labels` of this ℓ.
+
+    Args:
+      logits: unnormalised log-probabilities, any real float dtype.
+      labels: class ids in [0, classes).
+      gamma: focusing exponent γ ≥ 0; 0 is the cross-entropy.
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      class_where: classes allowed (True), broadcastable to the logits.
+      ignore_index: positions with this label are dropped; any integer.
+      class_weights: one weight a class (the α of the paper).
+      label_smoothing: α in [0, 1]: ℓ averaged over the smoothed label.
+      z_loss: weight of the squared log-normaliser.
+    Returns:
+      Loss in nats, shape `batch`, float32 (float64 for float64). Out-of-range label:
+      NaN, gradient NaN. Forbidden label: inf, gradient finite.
+    Raises:
+      TypeError: logits that are not floats, or labels that are not integers.
+      ValueError: shapes, axes or options that do not fit.
+    Example:
+      >>> jaxent.softmax_focal_loss(jnp.array([[2.0, 4.0, 0.5]]), jnp.array([1]))
+      Array([0.0031], dtype=float32)
+
+    Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 4.
+    """
+    call = "softmax_focal_loss"
+    inputs, axis = _checks.softmax_inputs(
+        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        integer=True,
+    )  # fmt: skip
+    gamma = _checks.number(call, "gamma", gamma, 0.0, float("inf"))
+    index = _checks.ignored(call, ignore_index)
+    return integer_label_loss(
+        inputs, gamma, call=call, axis=axis, ignore_index=index, loss=_focal_of
+    )
+
+
+def generalized_cross_entropy(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    q: Number = 0.7,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    ignore_index: int | None = None,
+    class_weights: Float[ArrayLike, " classes"] | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+) -> Float[Array, "*batch"]:
+    """Generalised cross-entropy against class ids, one value per position.
+
+    `ℓ = (1 − p_y^q)/q`: the cross-entropy as q → 0, the mean absolute error at q = 1;
+    bounded by 1/q, so robust to wrong labels. Accurate where p_y is near 1.
+
+    Args:
+      logits: unnormalised log-probabilities, any real float dtype.
+      labels: class ids in [0, classes).
+      q: exponent in (0, 1].
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      class_where: classes allowed (True), broadcastable to the logits.
+      ignore_index: positions with this label are dropped; any integer.
+      class_weights: one weight a class.
+      label_smoothing: α in [0, 1]: ℓ averaged over the smoothed label.
+      z_loss: weight of the squared log-normaliser.
+    Returns:
+      Loss, shape `batch`, float32 (float64 for float64). Out-of-range label: NaN,
+      gradient NaN. Forbidden label: 1/q, gradient 0.
+    Raises:
+      TypeError: logits that are not floats, or labels that are not integers.
+      ValueError: shapes, axes or options that do not fit.
+    Example:
+      >>> jaxent.generalized_cross_entropy(jnp.array([[2.0, 4.0, 0.5]]), jnp.array([1]))
+      Array([0.145], dtype=float32)
+
+    Source: Zhang & Sabuncu (2018), Generalized Cross Entropy Loss, eq. 6.
+    """
+    call = "generalized_cross_entropy"
+    inputs, axis = _checks.softmax_inputs(
+        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        integer=True,
+    )  # fmt: skip
+    q = _checks.number(call, "q", q, 0.0, 1.0, open_low=True)
+    index = _checks.ignored(call, ignore_index)
+    return integer_label_loss(
+        inputs, q, call=call, axis=axis, ignore_index=index, loss=_generalized_of
+    )
+
+
+def poly_loss_cross_entropy(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Float[ArrayLike, "*batch classes"],
+    *,
+    epsilon: Number = 2.0,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    class_weights: Float[ArrayLike, " classes"] | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+) -> Float[Array, "*batch"]:
+    """Poly-1 loss against label distributions, one value per position, in nats.
+
+    `ℓ = Σⱼ qⱼ·(−log pⱼ + ε·(1 − pⱼ))`: cross-entropy with the first coefficient of
+    its expansion in 1 − p raised by ε.
+
+    Args:
+      logits: unnormalised log-probabilities, any real float dtype.
+      labels: weights q ≥ 0 of the classes, shape of the logits; any real dtype.
+      epsilon: ε ≥ −1 (below, the loss falls as p falls).
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      class_where: classes allowed (True), broadcastable to the logits.
+      class_weights: one weight a class.
+      label_smoothing: α in [0, 1], spread over the allowed classes.
+      z_loss: weight of the squared log-normaliser.
+    Returns:
+      Loss in nats, shape `batch`, float32 (float64 if either input is). A positive
+      label on a forbidden class: inf, with a finite gradient.
+    Raises:
+      TypeError: logits that are not floats, masks that are not booleans.
+      ValueError: shapes, axes or options that do not fit.
+    Example:
+      >>> one_hot = jnp.array([[0.0, 1.0, 0.0]])
+      >>> jaxent.poly_loss_cross_entropy(jnp.array([[2.0, 4.0, 0.5]]), one_hot)
+      Array([0.4372], dtype=float32)
+
+    Source: Leng et al. (2022), PolyLoss, eq. 2.
+    """
+    call = "poly_loss_cross_entropy"
+    inputs, axis = _checks.softmax_inputs(
+        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        integer=False,
+    )  # fmt: skip
+    epsilon = _checks.number(call, "epsilon", epsilon, -1.0, float("inf"))
+    return distribution_label_loss(inputs, epsilon, axis=axis, loss=_poly_of)
+
+
+def _focal_of(nll: Array, one_minus_prob: Array, gamma: Array) -> Array:
+    return focal(nll, one_minus_prob, gamma)
+
+
+def _generalized_of(nll: Array, one_minus_prob: Array, q: Array) -> Array:
+    del one_minus_prob  # 1 − p^q = −expm1(−q·(−log p)) needs only this one
+    return -jnp.expm1(-q * nll) / q
+
+
+def _poly_of(nll: Array, one_minus_prob: Array, epsilon: Array) -> Array:
+    return nll + epsilon * one_minus_prob

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Information measures of softmax distributions, from logits; classes last, in nats.
+
+Two distributions enter through the difference of their logits less its p-weighted
+mean, d = (b − a) − Σ p·(b − a), for which q = p·exp(d − KL): what is small is then
+computed as such, and not as a difference of what is large.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ._exact import jensen_shannon, phi, product
+from ._statistics import class_pairs
+
+
+@jax.custom_jvp
+def entropy_of_logits(x: Array) -> Array:
+    """−Σ p·log p, a sum of non-negative terms."""
+    nll, _, prob = class_pairs(x)
+    return jnp.sum(product(prob, nll), axis=-1)
+
+
+@entropy_of_logits.defjvp
+def _entropy_of_logits_jvp(primals, tangents):
+    (x,) = primals
+    prob = class_pairs(x).prob
+    # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D), D the distance from the largest logit: log Z, all that
+    # −log p and H are made of at saturation, has dropped out.
+    largest = lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    distance = jnp.where(x == -jnp.inf, 0, largest - x)
+    mean = jnp.sum(prob * distance, axis=-1, keepdims=True)
+    slope = prob * (distance - mean)
+    return entropy_of_logits(x), jnp.sum(slope * tangents[0], axis=-1)
+
+
+class _Difference(NamedTuple):
+    p: Array
+    q: Array
+    centred: Array
+    """d; meaningless where p is 0."""
+    mean: Array
+    """Σ p·(b − a), keeping the class axis."""
+
+
+def _difference(a: Array, b: Array) -> _Difference:
+    p, q = class_pairs(a).prob, class_pairs(b).prob
+    raw = jnp.where(p == 0, 0, b - a)
+    mean = jnp.sum(product(p, raw), axis=-1, keepdims=True)
+    # Twice: the first mean is rounded as an offset between a and b is.
+    correction = jnp.sum(product(p, raw - mean), axis=-1, keepdims=True)
+    return _Difference(p, q, raw - mean - correction, mean + correction)
+
+
+@jax.custom_jvp
+def kl_of_logits(a: Array, b: Array) -> Array:
+    """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
+    p, _, d, mean = _difference(a, b)
+    largest_a, largest_b = (jnp.max(x, axis=-1, keepdims=True) for x in (a, b))
+    log_z_a, log_z_b = (
+        jnp.min(class_pairs(x).nll, axis=-1, keepdims=True) for x in (a, b)
+    )
+    gap = largest_b - largest_a - mean
+    near = (jnp.abs(d) < 1) & (p != 0)
+    # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
+    mass = jnp.exp(b - largest_b + (gap - log_z_a))
+    far = mass - product(p, 1 + d)
+    excess = jnp.sum(jnp.where(near, p * phi(jnp.where(near, d, 0)), far), axis=-1)
+    direct = (gap + (log_z_b - log_z_a))[..., 0]
+    forbidden = jnp.any((p > 0) & (b == -jnp.inf), axis=-1)
+    value = jnp.where(direct < 20, jnp.log1p(excess), direct)
+    return jnp.where(forbidden & ~jnp.isnan(largest_b[..., 0]), jnp.inf, value)
+
+
+@kl_of_logits.defjvp
+def _kl_of_logits_jvp(primals, tangents):
+    a, b = primals
+    da, db = tangents
+    kl = kl_of_logits(a, b)
+    p, q, d, _ = _difference(a, b)
+    ratio = d - kl[..., None]
+    near = (jnp.abs(ratio) < 1) & (p != 0)
+    excess = jnp.where(near, p * jnp.expm1(jnp.where(near, ratio, 0)), q - p)
+    return kl, jnp.sum(excess * db - product(p, d) * da, axis=-1)
+
+
+@jax.custom_jvp
+def js_of_logits(a: Array, b: Array) -> Array:
+    """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
+    p, q, ratio, near = _log_ratio(a, b)
+    v = jnp.tanh(ratio / 2)
+    small = (p + q) / 4 * (ratio * v + jnp.log1p(-v * v))
+    return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
+
+
+@js_of_logits.defjvp
+def _js_of_logits_jvp(primals, tangents):
+    p, q, ratio, near = _log_ratio(*primals)
+    v = jnp.tanh(ratio / 2)
+    m = (p + q) / 2
+    m = jnp.where(m == 0, 1, m)
+    tangent = jnp.zeros(())
+    for prob, sign, dx in ((p, -1, tangents[0]), (q, 1, tangents[1])):
+        far = jnp.log(jnp.where(near | (prob == 0), m, prob) / m)
+        slope = jnp.where(near, jnp.log1p(sign * v), far) / 2
+        mean = jnp.sum(prob * slope, axis=-1, keepdims=True)
+        tangent += jnp.sum(prob * (slope - mean) * dx, axis=-1)
+    return js_of_logits(*primals), tangent
+
+
+def _log_ratio(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+    """p, q, log(q/p) where it is small, and where that is (elsewhere it reads 0)."""
+    p, q, d, _ = _difference(a, b)
+    ratio = d - kl_of_logits(a, b)[..., None]
+    near = (jnp.abs(ratio) < 1) & (p != 0)
+    return p, q, jnp.where(near, ratio, 0), near

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels: dropping and validating them for the kernels, and making them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from . import _checks
+from ._exact import widen
+from ._types import Axis
+
+
+def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
+    """Positions to keep, or `None` for all; `ignore_index` may lie anywhere."""
+    if ignore_index is None:
+        return where
+    limits = jnp.iinfo(labels.dtype)
+    if not limits.min <= ignore_index <= limits.max:
+        return where
+    heeded = labels != ignore_index
+    return heeded if where is None else where & heeded
+
+
+def class_ids(
+    call: str, labels: Array, keep: Array | None, count: int
+) -> tuple[Array, Array]:
+    """int32 ids, and the factor of the loss: 1, or NaN where the id is out of range.
+
+    A product, not a select: its derivative is NaN too, so that nothing trains
+    silently. Ids out of range match no class; dropped ones are not read.
+    """
+    if keep is not None:
+        labels = jnp.where(keep, labels, 0)
+    # Narrow types are widened before they meet the count, wide ones after.
+    ids = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+    _checks.in_range_under_checkify(call, ids, keep, count)
+    valid = (ids >= 0) & (ids < count)
+    return jnp.where(valid, ids, -1).astype(jnp.int32), jnp.where(valid, 1.0, jnp.nan)
+
+
+def drop(x: Array, keep: Array | None, *, classes: bool = False) -> Array:
+    """0 wherever a position is dropped, so that nothing it holds is ever read."""
+    if keep is None:
+        return x
+    return jnp.where(keep[..., None] if classes else keep, x, 0)
+
+
+def uniform(allowed: Array) -> Array:
+    """Weight 1/n on each of the n allowed classes (the last axis) and 0 elsewhere."""
+    count = jnp.sum(allowed, axis=-1, keepdims=True)
+    return jnp.where(allowed, 1 / count, 0.0)
+
+
+def smooth_labels(
+    labels: Float[ArrayLike, "..."],
+    alpha: ArrayLike,
+    *,
+    axis: Axis = -1,
+    class_where: Bool[ArrayLike, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """Label distributions mixed with the uniform one: `(1−α)·y + α/V`.
+
+    V counts the allowed classes only; forbidden ones get no mass. The losses do the
+    same inside, without the array, by `label_smoothing=`.
+
+    Args:
+      labels: weights of the classes, such as one-hot rows; any real dtype.
+      alpha: share of the uniform distribution, in [0, 1].
+      axis: the class axis or axes.
+      class_where: classes allowed (True), broadcastable to `labels`.
+    Returns:
+      Smoothed labels, shape of `labels`, float32 (float64 for float64).
+    Raises:
+      TypeError: `class_where` is not boolean.
+      ValueError: `alpha` outside [0, 1], or an axis or mask that does not fit.
+    Example:
+      >>> jaxent.smooth_labels(jnp.array([0., 0., 1., 0.]), 0.1)
+      Array([0.025, 0.025, 0.925, 0.025], dtype=float32)
+
+    Source: Szegedy et al. (2016), Rethinking the Inception Architecture, §7.
+    """
+    call = "smooth_labels"
+    y = _checks.weights(call, "labels", labels)
+    axis = _checks.axes(call, axis, y, "labels")
+    alpha = _checks.number(call, "alpha", alpha, 0.0, 1.0)
+    allowed = _checks.classes(call, class_where, y)
+    return _smooth_labels(y, alpha, allowed, axis=axis)
+
+
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
+def _smooth_labels(
+    labels: Array, alpha: ArrayLike, allowed: Array | None, *, axis: Axis
+):
+    y = widen(labels)
+    alpha = jnp.asarray(alpha, y.dtype)
+    allowed = jnp.broadcast_to(True if allowed is None else allowed, y.shape)
+    share = alpha / jnp.sum(allowed, axis=axis, keepdims=True).astype(y.dtype)
+    return jnp.where(allowed, (1 - alpha) * y + share, 0)
+
+
+def next_token_labels(
+    tokens: Int[ArrayLike, "*batch length"],
+    *,
+    where: Bool[ArrayLike, "*batch length"] | None = None,
+    segment_ids: Int[ArrayLike, "*batch length"] | None = None,
+) -> tuple[Int[Array, "*batch length"], Bool[Array, "*batch length"]]:
+    """Labels for predicting each next token, and which positions have one.
+
+    Position i is labelled with token i+1. It is kept if there is such a token, if
+    `where` keeps that token, and if both tokens are of one segment. Shapes stay as
+    they are, so the logits need no slicing: `loss(logits, labels, where=where)`.
+
+    Args:
+      tokens: token ids.
+      where: tokens to learn to predict (True); padding and prompts are False.
+      segment_ids: which document each token of a packed row is of; 0 is padding.
+    Returns:
+      `(labels, where)`, both of the tokens' shape. Labels of dropped positions are
+      ids in range (the last is 0); a loss does not read them.
+    Raises:
+      TypeError: `tokens` or `segment_ids` are not integers, or `where` not boolean.
+      ValueError: shapes that differ, or tokens without an axis.
+    Example:
+      >>> labels, where = jaxent.next_token_labels(
+      ...     jnp.array([7, 8, 9, 4]), segment_ids=jnp.array([1, 1, 2, 2]))
+      >>> labels
+      Array([8, 9, 4, 0], dtype=int32)
+      >>> where
+      Array([ True, False,  True, False], dtype=bool)
+
+    Source: Bengio et al. (2003), A Neural Probabilistic Language Model, eq. 1.
+    """
+    call = "next_token_labels"
+    ids = _checks.integers(call, "tokens", tokens)
+    if ids.ndim == 0:
+        remedy = "The last axis is the sequence."
+        _checks.fail(ValueError, call, "tokens", "have an axis", ids.shape, remedy)
+    keep = _checks.positions(call, where, ids.shape, None)
+    if segment_ids is not None:
+        segment_ids = _checks.integers(call, "segment_ids", segment_ids)
+        _checks.same_shape(call, "segment_ids", segment_ids, ids.shape, "tokens")
+    return _next_token_labels(ids, keep, segment_ids)
+
+
+@functools.partial(jax.jit, inline=True)
+def _next_token_labels(tokens: Array, where: Array | None, segments: Array | None):
+    def following(x: Array) -> Array:
+        return jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
+
+    keep = following(jnp.ones(tokens.shape, bool) if where is None else where)
+    if segments is not None:
+        keep &= (following(segments) == segments) & (segments != 0)
+    return following(tokens), keep

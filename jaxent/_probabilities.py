@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of probabilities and of log-probabilities.
+
+A probability near 1 has lost its distance from 1 already: where you have logits,
+the losses on logits are the accurate ones.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from . import _checks
+from ._exact import product, widen, xlog1py, xlogy
+from ._labels import class_ids, drop, kept
+from ._statistics import classes_last, one_hot
+from ._types import Axis
+
+
+def binary_cross_entropy(
+    probs: Float[ArrayLike, "*shape"],
+    labels: Float[ArrayLike, "*shape"],
+    *,
+    eps: float | None = None,
+    where: Bool[ArrayLike, "*shape"] | None = None,
+) -> Float[Array, "*shape"]:
+    """Binary cross-entropy of probabilities, elementwise, in nats.
+
+    `ℓ = −y·log p − (1−y)·log(1−p)`, exact: 0 for a sure and right p, inf for a sure
+    and wrong one. `eps` clips p to [eps, 1−eps] as other frameworks do (Keras 1e-7,
+    old scikit-learn 1e-15); both ends are kept even where 1−eps rounds to 1.
+
+    Args:
+      probs: p, the probability of label 1, in [0, 1] (not checked).
+      labels: y in [0, 1], shape of `probs`; any real dtype.
+      eps: clip, in (0, 0.5]; None does not clip. A clipped p has gradient 0.
+      where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
+    Returns:
+      Loss in nats, shape of `probs`, float32 (float64 if either input is).
+    Raises:
+      TypeError: probabilities that are not floats, or a mask that is not boolean.
+      ValueError: shapes that differ (nothing broadcasts), or `eps` out of range.
+    Example:
+      >>> jaxent.binary_cross_entropy(jnp.array([0.8, 1.0]), jnp.array([1.0, 1.0]))
+      Array([0.2231, 0.    ], dtype=float32)
+
+    Source: Good (1952), Rational Decisions, §8.
+    """
+    call = "binary_cross_entropy"
+    p, y = _checks.paired(call, ("probs", "labels"), probs, labels)
+    keep = _checks.positions(call, where, p.shape, None)
+    return _binary_cross_entropy(p, y, keep, _checks.clip(call, eps))
+
+
+@functools.partial(jax.jit, inline=True)
+def _binary_cross_entropy(
+    p: Array, y: Array, keep: Array | None, eps: ArrayLike | None
+):
+    p, y = drop(p, keep), drop(y, keep)
+    if eps is None:
+        return drop(0 - xlogy(y, p) - xlog1py(1 - y, -p), keep)
+    loss = 0 - xlogy(y, _clipped(p, eps)) - xlogy(1 - y, _clipped(1 - p, eps))
+    return drop(loss, keep)
+
+
+def categorical_cross_entropy(
+    probs: Float[ArrayLike, "*batch classes"],
+    labels: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    eps: float | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Cross-entropy of probabilities against label distributions, in nats.
+
+    `ℓ = −Σⱼ qⱼ·log pⱼ`, one value per position, exact: inf where a class with a
+    positive label has probability 0, and 0·log 0 = 0. Nothing is renormalised.
+
+    Args:
+      probs: p, probabilities of the classes.
+      labels: weights q ≥ 0 of the classes, shape of `probs`; any real dtype.
+      axis: the class axis, or a tuple of class axes.
+      eps: clips p to [eps, 1−eps], in (0, 0.5]; None does not clip. A clipped p has
+        gradient 0.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+    Returns:
+      Loss in nats, shape `batch`, float32 (float64 if either input is).
+    Raises:
+      TypeError: probabilities that are not floats, or a mask that is not boolean.
+      ValueError: shapes or axes that do not fit, or `eps` out of range.
+    Example:
+      >>> probs, labels = jnp.array([0.3, 0.7, 0.0]), jnp.array([0.0, 0.0, 1.0])
+      >>> jaxent.categorical_cross_entropy(probs, labels)
+      Array(inf, dtype=float32)
+      >>> jaxent.categorical_cross_entropy(probs, labels, eps=1e-7)
+      Array(16.1181, dtype=float32)
+
+    Source: Goodfellow, Bengio & Courville (2016), Deep Learning, eq. 3.51.
+    """
+    call = "categorical_cross_entropy"
+    p, q = _checks.paired(call, ("probs", "labels"), probs, labels)
+    axis = _checks.axes(call, axis, p, "probs")
+    keep = _checks.positions(call, where, _checks.batch_shape(p, axis), p.shape)
+    return _categorical_cross_entropy(p, q, keep, _checks.clip(call, eps), axis=axis)
+
+
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
+def _categorical_cross_entropy(
+    p: Array, q: Array, keep: Array | None, eps: ArrayLike | None, *, axis: Axis
+) -> Array:
+    p, q = (drop(classes_last(a, axis), keep, classes=True) for a in (p, q))
+    return drop(jnp.sum(-xlogy(q, _clipped(p, eps)), axis=-1), keep)
+
+
+def _clipped(p: Array, eps: ArrayLike | None) -> Array:
+    if eps is None:
+        return p
+    eps = jnp.asarray(eps, p.dtype)
+    return jnp.clip(p, eps, 1 - eps)
+
+
+def negative_log_likelihood(
+    log_probs: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    ignore_index: int | None = None,
+    class_weights: Float[ArrayLike, " classes"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Negative log-likelihood of class ids under given log-probabilities, in nats.
+
+    `ℓ = −w_y·log p_y`, one value per position. The log-probabilities are taken as
+    they are, normalised or not.
+
+    Args:
+      log_probs: log p of the classes, any real float dtype.
+      labels: class ids in [0, classes).
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      ignore_index: positions with this label are dropped; any integer.
+      class_weights: w, one weight a class.
+    Returns:
+      Loss in nats, shape `batch`, float32 (float64 for float64). Out-of-range label:
+      NaN, gradient NaN. Label with log-probability −inf: inf.
+    Raises:
+      TypeError: log-probabilities that are not floats, or labels not integers.
+      ValueError: shapes or axes that do not fit.
+    Example:
+      >>> jaxent.negative_log_likelihood(jnp.log(jnp.array([0.5, 0.5])), jnp.array(1))
+      Array(0.6931, dtype=float32)
+
+    Source: Fisher (1922), On the Mathematical Foundations of Theoretical Statistics.
+    """
+    call = "negative_log_likelihood"
+    log_p = _checks.floats(call, "log_probs", log_probs)
+    axis = _checks.axes(call, axis, log_p, "log_probs")
+    shape = _checks.batch_shape(log_p, axis)
+    ids = _checks.class_ids(call, labels, shape, log_p.shape)
+    keep = _checks.positions(call, where, shape, log_p.shape)
+    index = _checks.ignored(call, ignore_index)
+    count = _checks.number_of_classes(log_p, axis)
+    weights = _checks.per_class(call, class_weights, count)
+    return _negative_log_likelihood(
+        log_p, ids, keep, weights, axis=axis, ignore_index=index
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "ignore_index"), inline=True)
+def _negative_log_likelihood(
+    log_p: Array,
+    labels: Array,
+    where: Array | None,
+    weights: Array | None,
+    *,
+    axis: Axis,
+    ignore_index: int | None,
+) -> Array:
+    log_p = classes_last(widen(log_p), axis)
+    keep = kept(labels, where, ignore_index)
+    log_p = drop(log_p, keep, classes=True)
+    count = log_p.shape[-1]
+    labels, poison = class_ids("negative_log_likelihood", labels, keep, count)
+    # A label out of range reads every class, so that every gradient is NaN.
+    hit = one_hot(labels, log_p) | (labels < 0)[..., None]
+    if weights is not None:
+        log_p = product(
+            jnp.broadcast_to(weights.astype(log_p.dtype), log_p.shape), log_p
+        )
+    loss = jnp.sum(jnp.where(hit, -log_p, 0), axis=-1)
+    return drop(loss * poison.astype(log_p.dtype), keep)

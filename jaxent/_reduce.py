@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reductions and running totals: the only place that knows what a mean is."""
+
+import functools
+import math
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
+
+from . import _checks
+from ._exact import widen
+from ._types import Reduction
+
+
+def reduce(
+    values: Float[ArrayLike, "*shape"],
+    *,
+    where: Bool[ArrayLike, "*shape"] | None = None,
+    weights: Float[ArrayLike, "*shape"] | None = None,
+    reduction: Reduction = "mean",
+    axis: int | tuple[int, ...] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> Float[Array, "..."]:
+    """Reduce losses to a number, with a stated denominator.
+
+    With weights w (1 if not given) and v the values at the n kept positions:
+
+    - `"none"`: w·v, 0 where dropped.
+    - `"sum"`: Σ w·v.
+    - `"mean"`: Σ w·v / n.
+    - `"weighted_mean"`: Σ w·v / Σ w.
+    - `"nonzero_mean"`: Σ w·v / (number kept with w ≠ 0).
+    - `"batch_mean"`: Σ w·v / (length of the first axis).
+
+    A mean over nothing is 0, with gradient 0. Dropped positions, and those of weight
+    0, add exactly 0 whatever they hold (NaN and inf included). Across devices, a
+    mean of means is wrong where counts differ: with `axis_name` the numerators and
+    the denominators are summed first.
+
+    Args:
+      values: losses, any real float dtype; accumulated in float32 at least.
+      where: positions to keep (True), shape of `values`.
+      weights: multipliers, shape of `values`.
+      reduction: one of the above.
+      axis: axis or axes to reduce; None for all.
+      axis_name: mapped axis or axes (of `shard_map`, `vmap`) to sum over as well.
+    Returns:
+      The reduced values, float32 (float64 for float64).
+    Raises:
+      TypeError: values that are not floats, or a mask that is not boolean.
+      ValueError: shapes that differ, an unknown reduction, or an axis out of range.
+    Example:
+      >>> losses, mask = jnp.array([1.0, 2.0, 6.0]), jnp.array([True, True, False])
+      >>> jaxent.reduce(losses, where=mask)
+      Array(1.5, dtype=float32)
+
+    Source: the denominators of TensorFlow's `losses.Reduction` and of torch.
+    """
+    call = "reduce"
+    v = _checks.floats(call, "values", values)
+    keep = _checks.positions(call, where, v.shape, None)
+    if weights is not None:
+        weights = _checks.weights(call, "weights", weights)
+        _checks.same_shape(call, "weights", weights, v.shape, "values")
+    _checks.one_of(call, "reduction", reduction, get_args(Reduction))
+    dims = _checks.reduced_axes(call, axis, v, reduction)
+    return _reduce(
+        v, keep, weights, reduction=reduction, axis=dims, axis_name=axis_name
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("reduction", "axis", "axis_name"), inline=True
+)
+def _reduce(
+    values: Array,
+    keep: Array | None,
+    weights: Array | None,
+    *,
+    reduction: Reduction,
+    axis: tuple[int, ...],
+    axis_name: str | tuple[str, ...] | None,
+) -> Array:
+    weighted = _weighted(values, keep, weights)
+    if reduction == "none":
+        return weighted
+    total = _total(weighted, axis, axis_name)
+    if reduction == "sum":
+        return total
+    ones = jnp.ones(values.shape, total.dtype)
+    if reduction == "mean":
+        counted = _weighted(ones, keep, None)
+    elif reduction == "weighted_mean":
+        counted = _weighted(ones, keep, weights)
+    elif reduction == "nonzero_mean":
+        nonzero = None if weights is None else weights != 0
+        counted = _weighted(_weighted(ones, keep, None), nonzero, None)
+    else:
+        counted = jnp.ones(values.shape[:1], total.dtype)
+        axis = (0,)
+    return ratio(total, _total(counted, axis, axis_name))
+
+
+def _weighted(values: Array, keep: Array | None, weights: Array | None) -> Array:
+    """w·v, exactly 0 where dropped or of weight 0."""
+    v = widen(values)
+    if keep is not None:
+        v = jnp.where(keep, v, 0)
+    if weights is None:
+        return v
+    w = widen(weights)
+    dtype = jnp.promote_types(v.dtype, w.dtype)
+    v, w = v.astype(dtype), w.astype(dtype)
+    v = jnp.where((w == 0) & ~jnp.isfinite(v), 0, v)
+    return (w if keep is None else jnp.where(keep, w, 0)) * v
+
+
+def _total(
+    values: Array, axis: tuple[int, ...] | None, axis_name: str | tuple[str, ...] | None
+) -> Array:
+    total = jnp.sum(values, axis=axis)
+    return total if axis_name is None else lax.psum(total, axis_name)
+
+
+def ratio(total: Array, weight: Array) -> Array:
+    """total / weight, and 0, with gradient 0, where there is no weight."""
+    empty = weight == 0
+    return jnp.where(empty, 0, total / jnp.where(empty, 1, weight))
+
+
+class WeightedMean(NamedTuple):
+    """A mean kept as its two sums, so that it can be merged without error.
+
+    Add up parts of a batch, accumulation steps, hosts or devices in any order, and
+    divide once. A pytree: it goes through `jit`, `scan` and `shard_map`.
+
+    Example:
+      >>> first = jaxent.WeightedMean.from_values(jnp.array([1.0, 2.0, 3.0]))
+      >>> second = jaxent.WeightedMean.from_values(jnp.array([10.0]))
+      >>> first.merge(second).value
+      Array(4., dtype=float32)
+    """
+
+    total: Array
+    """Σ w·v over the kept positions, a scalar."""
+    weight: Array
+    """Σ w over the kept positions, a scalar."""
+
+    @classmethod
+    def from_values(
+        cls,
+        values: Float[ArrayLike, "*shape"],
+        *,
+        where: Bool[ArrayLike, "*shape"] | None = None,
+        weights: Float[ArrayLike, "*shape"] | None = None,
+    ) -> "WeightedMean":
+        """The mean of `values`; `where` and `weights` as in `jaxent.reduce`."""
+        call = "WeightedMean.from_values"
+        v = _checks.floats(call, "values", values)
+        keep = _checks.positions(call, where, v.shape, None)
+        if weights is not None:
+            weights = _checks.weights(call, "weights", weights)
+            _checks.same_shape(call, "weights", weights, v.shape, "values")
+        total = _total(_weighted(v, keep, weights), None, None)
+        return cls(
+            total, _total(_weighted(jnp.ones_like(v), keep, weights), None, None)
+        )
+
+    def merge(self, other: "WeightedMean") -> "WeightedMean":
+        """The mean over both."""
+        return WeightedMean(self.total + other.total, self.weight + other.weight)
+
+    def psum(self, axis_name: str | tuple[str, ...]) -> "WeightedMean":
+        """The mean over all devices of a mapped axis."""
+        return WeightedMean(*lax.psum((self.total, self.weight), axis_name))
+
+    @property
+    def value(self) -> Float[Array, ""]:
+        """total / weight; 0, with gradient 0, if nothing was kept."""
+        return ratio(self.total, self.weight)
+
+
+def perplexity(mean_nll: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Perplexity: exp of a mean negative log-likelihood in nats.
+
+    Args:
+      mean_nll: mean of −log p per token, in nats; any shape, float.
+    Returns:
+      `exp(mean_nll)`, float32 (float64 for float64): 1 is certainty, the number of
+      classes is a uniform guess.
+    Raises:
+      TypeError: values that are not floats.
+    Example:
+      >>> jaxent.perplexity(jnp.log(8.0))
+      Array(8., dtype=float32)
+
+    Source: Jelinek et al. (1977), Perplexity, a Measure of the Difficulty of Speech
+      Recognition Tasks.
+    """
+    return jnp.exp(widen(_checks.floats("perplexity", "mean_nll", mean_nll)))
+
+
+def bits_per_byte(
+    total_nll: Float[ArrayLike, "..."], num_bytes: Float[ArrayLike, "..."]
+) -> Float[Array, "..."]:
+    """Bits per byte of text: a loss that vocabularies can be compared by.
+
+    Args:
+      total_nll: sum of −log p over the tokens, in nats; float.
+      num_bytes: bytes of UTF-8 that the tokens stand for, > 0; shape of `total_nll`.
+    Returns:
+      `total_nll / (num_bytes·log 2)`, float32 (float64 for float64).
+    Raises:
+      TypeError: a total that is not a float.
+      ValueError: shapes that differ.
+    Example:
+      >>> jaxent.bits_per_byte(jnp.array(100.0), 72)
+      Array(2.0037, dtype=float32)
+
+    Source: Gao et al. (2020), The Pile, §3.1.
+    """
+    call = "bits_per_byte"
+    total = widen(_checks.floats(call, "total_nll", total_nll))
+    count = _checks.weights(call, "num_bytes", num_bytes)
+    _checks.same_shape(call, "num_bytes", count, total.shape, "total_nll")
+    return total / (count.astype(total.dtype) * math.log(2))

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax cross-entropy against class ids and against distributions."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from . import _checks
+from ._exact import product, widen
+from ._labels import class_ids, drop, kept, uniform
+from ._statistics import (
+    SoftmaxStatistics,
+    allowed_logits,
+    class_pairs,
+    classes_last,
+    one_hot,
+    statistics,
+)
+from ._types import Axis, ClassInputs, Number
+
+PairLoss = Callable[[Array, Array, Array | None], Array]
+"""A loss of (−log p, 1 − p, parameter) for a class of probability p."""
+
+
+def cross_entropy_of(
+    nll: Array, one_minus_prob: Array, parameter: Array | None
+) -> Array:
+    del one_minus_prob, parameter
+    return nll
+
+
+def softmax_cross_entropy_with_integer_labels(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    ignore_index: int | None = None,
+    class_weights: Float[ArrayLike, " classes"] | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+) -> Float[Array, "*batch"]:
+    """Softmax cross-entropy against class ids, one value per position, in nats.
+
+    `ℓ = −log p_y = log Σⱼ exp(xⱼ) − x_y`, and with the options
+    `w_y·(1−α)·ℓ + α/V·Σⱼ wⱼ·(−log pⱼ) + z·(log Σⱼ exp(xⱼ))²`.
+
+    Never negative, and exact to a few ULP where `log_softmax` rounds to 0 (label
+    ahead by 17 or more in float32), at any common offset of the logits. So is the
+    gradient `p − onehot(y)`, whose label entry is computed as `−(1 − p_y)`.
+
+    Args:
+      logits: unnormalised log-probabilities x, any real float dtype; half types are
+        computed in float32. −inf forbids a class: it adds exactly 0.
+      labels: class ids in [0, classes); flat indices if `axis` is a tuple.
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      class_where: classes allowed (True), broadcastable to the logits.
+      ignore_index: positions with this label are dropped; any integer.
+      class_weights: w, one weight a class.
+      label_smoothing: α in [0, 1], spread over the allowed classes (V of them, −inf
+        logits excluded).
+      z_loss: weight z ≥ 0 of the squared log-normaliser.
+    Returns:
+      Loss in nats, shape `batch`, float32 (float64 for float64 logits). A label
+      outside [0, classes): NaN, and so is its gradient. A forbidden label: inf, with
+      a finite gradient. All classes forbidden, or a NaN or +inf logit: NaN.
+    Raises:
+      TypeError: logits that are not floats, labels that are not integers, masks that
+        are not booleans.
+      ValueError: shapes, axes or options that do not fit.
+    Example:
+      >>> logits = jnp.array([[1.2, -0.8, -0.5], [0.9, -1.2, 1.1]])
+      >>> jaxent.softmax_cross_entropy_with_integer_labels(logits, jnp.array([0, 1]))
+      Array([0.2761, 2.9518], dtype=float32)
+
+    Source: Bridle (1990), Probabilistic Interpretation of Feedforward Classification
+      Network Outputs; log1p form after Blanchard, Higham & Higham (2021), Alg. 4.1;
+      z-loss: de Brébisson & Vincent (2016).
+    """
+    call = "softmax_cross_entropy_with_integer_labels"
+    inputs, axis = _checks.softmax_inputs(
+        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        integer=True,
+    )  # fmt: skip
+    index = _checks.ignored(call, ignore_index)
+    return integer_label_loss(
+        inputs, call=call, axis=axis, ignore_index=index, loss=cross_entropy_of
+    )
+
+
+def softmax_cross_entropy(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Float[ArrayLike, "*batch classes"],
+    *,
+    axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    class_weights: Float[ArrayLike, " classes"] | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+) -> Float[Array, "*batch"]:
+    """Softmax cross-entropy against label distributions, one value per position.
+
+    `ℓ = Σⱼ qⱼ·(−log pⱼ)`, in nats; with options
+    `Σⱼ wⱼ·((1−α)·qⱼ + α/V)·(−log pⱼ) + z·(log Σⱼ exp(xⱼ))²`.
+
+    One-hot labels give the same numbers as class ids. Rows need not sum to one: the
+    gradient is `(Σq)·p − q`. Labels are differentiable too: `∂ℓ/∂qⱼ = −log pⱼ`.
+
+    Args:
+      logits: unnormalised log-probabilities x, any real float dtype.
+      labels: weights q ≥ 0 of the classes, shape of the logits; any real dtype.
+      axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      class_where: classes allowed (True), broadcastable to the logits.
+      class_weights: w, one weight a class.
+      label_smoothing: α in [0, 1], spread over the allowed classes.
+      z_loss: weight z ≥ 0 of the squared log-normaliser.
+    Returns:
+      Loss in nats, shape `batch`, float32 (float64 if either input is). A −inf logit
+      adds exactly 0 where its label is 0; where it is positive the loss is inf.
+    Raises:
+      TypeError: logits that are not floats, masks that are not booleans.
+      ValueError: shapes, axes or options that do not fit.
+    Example:
+      >>> logits = jnp.array([[1.2, -0.8, -0.5]])
+      >>> jaxent.softmax_cross_entropy(logits, jnp.array([[0.7, 0.2, 0.1]]))
+      Array([0.8461], dtype=float32)
+
+    Source: Goodfellow, Bengio & Courville (2016), Deep Learning, §6.2.2.3.
+    """
+    call = "softmax_cross_entropy"
+    inputs, axis = _checks.softmax_inputs(
+        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        integer=False,
+    )  # fmt: skip
+    return distribution_label_loss(inputs, axis=axis, loss=cross_entropy_of)
+
+
+def softmax_statistics(
+    logits: Float[ArrayLike, "*batch classes"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    axis: Axis = -1,
+    class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+) -> SoftmaxStatistics:
+    """The numbers softmax losses are made of, for a loss of your own.
+
+    For logits x and label y, with p = softmax(x): `nll` = −log p_y, `one_minus_prob`
+    = 1 − p_y, `log_normalizer` = log Σⱼ exp(xⱼ), `label_logit` = x_y, `correct` =
+    (x_y = maxⱼ xⱼ). Write a loss as a function of these, rather than of p_y, and it
+    keeps their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1.
+
+    Args:
+      logits: unnormalised log-probabilities, any real float dtype.
+      labels: class ids in [0, classes).
+      axis: the class axis, or a tuple of class axes.
+      class_where: classes allowed (True), broadcastable to the logits.
+    Returns:
+      `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64) and
+      `correct` bool. A label out of range: NaN, with NaN gradients, and not correct.
+    Raises:
+      TypeError: logits that are not floats, or labels that are not integers.
+      ValueError: shapes or axes that do not fit.
+    Example:
+      >>> s = jaxent.softmax_statistics(jnp.array([2.0, 4.0, 0.5]), jnp.array(1))
+      >>> s.nll, s.one_minus_prob
+      (Array(0.1532, dtype=float32), Array(0.142, dtype=float32))
+
+    Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
+    """
+    call = "softmax_statistics"
+    inputs, axis = _checks.softmax_inputs(
+        call, logits, labels, axis=axis, where=None, class_where=class_where,
+        class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
+    )  # fmt: skip
+    return _softmax_statistics(inputs, axis=axis)
+
+
+@functools.partial(jax.jit, static_argnames="axis", inline=True)
+def _softmax_statistics(inputs: ClassInputs, *, axis: Axis) -> SoftmaxStatistics:
+    x = allowed_logits(inputs.logits, axis, inputs.class_where)
+    labels, poison = class_ids("softmax_statistics", inputs.labels, None, x.shape[-1])
+    *numbers, correct = statistics(x, labels)
+    nll, one_minus_prob, log_normalizer, label_logit = (
+        number * poison.astype(x.dtype) for number in numbers
+    )
+    correct &= labels >= 0
+    return SoftmaxStatistics(nll, one_minus_prob, log_normalizer, label_logit, correct)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("call", "axis", "ignore_index", "loss"), inline=True
+)
+def integer_label_loss(
+    inputs: ClassInputs,
+    parameter: ArrayLike | None = None,
+    *,
+    call: str,
+    axis: Axis,
+    ignore_index: int | None,
+    loss: PairLoss,
+) -> Array:
+    """Any pair loss at the label, with every option; one value per position."""
+    x = allowed_logits(inputs.logits, axis, inputs.class_where)
+    keep = kept(inputs.labels, inputs.where, ignore_index)
+    labels, poison = class_ids(call, inputs.labels, keep, x.shape[-1])
+    x = drop(x, keep, classes=True)
+    parameter = None if parameter is None else jnp.asarray(parameter, x.dtype)
+    s = statistics(x, labels)
+    value = loss(s.nll, s.one_minus_prob, parameter)
+    weights = None
+    if inputs.class_weights is not None:
+        weights = jnp.broadcast_to(inputs.class_weights.astype(x.dtype), x.shape)
+        label_weight = jnp.sum(jnp.where(one_hot(labels, x), weights, 0), axis=-1)
+        value = product(label_weight, value)
+    if inputs.label_smoothing is not None:
+        alpha = jnp.asarray(inputs.label_smoothing, x.dtype)
+        spread = _uniform(x, weights)
+        smooth = _expected(x, spread, loss, parameter)
+        value = product(1 - alpha, value) + alpha * smooth
+    if inputs.z_loss is not None:
+        value += jnp.asarray(inputs.z_loss, x.dtype) * s.log_normalizer**2
+    return drop(value * poison.astype(x.dtype), keep)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "loss"), inline=True)
+def distribution_label_loss(
+    inputs: ClassInputs,
+    parameter: ArrayLike | None = None,
+    *,
+    axis: Axis,
+    loss: PairLoss,
+) -> Array:
+    """Any pair loss, averaged over the label distribution; one value per position."""
+    dtype = jnp.promote_types(widen(inputs.logits).dtype, widen(inputs.labels).dtype)
+    x = allowed_logits(inputs.logits, axis, inputs.class_where).astype(dtype)
+    labels = classes_last(inputs.labels.astype(dtype), axis)
+    x, labels = (drop(a, inputs.where, classes=True) for a in (x, labels))
+    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    if inputs.label_smoothing is not None:
+        alpha = jnp.asarray(inputs.label_smoothing, dtype)
+        labels = (1 - alpha) * labels + alpha * _uniform(x, None)
+    if inputs.class_weights is not None:
+        labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
+    value = _expected(x, labels, loss, parameter)
+    if inputs.z_loss is not None:
+        log_normalizer = statistics(x, jnp.argmax(x, axis=-1)).log_normalizer
+        value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer**2
+    return drop(value, inputs.where)
+
+
+def _uniform(x: Array, weights: Array | None) -> Array:
+    """The uniform distribution over the classes that x allows, times their weights."""
+    spread = uniform(x > -jnp.inf).astype(x.dtype)
+    return spread if weights is None else spread * weights
+
+
+def _expected(
+    x: Array, labels: Array, loss: PairLoss, parameter: Array | None
+) -> Array:
+    nll, one_minus_prob, _ = class_pairs(x)
+    return jnp.sum(product(labels, loss(nll, one_minus_prob, parameter)), axis=-1)

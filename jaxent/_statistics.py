@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dense engine: the few numbers that every softmax loss is a function of.
+
+Let c = max_j x_j and y a class. All that the losses need is c, x_y and the rest,
+t = Σ_{j≠y} exp(x_j − c): sums of non-negative terms, taken over x − c, so that
+nothing cancels and no offset of the logits matters. c is a constant to
+differentiation: every quantity built here is independent of it.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ._exact import Pair, softmax_pair, widen
+from ._types import Axis
+
+
+class SoftmaxStatistics(NamedTuple):
+    """What a loss of your own may need of one position's logits x and label y.
+
+    Each array has the shape of the labels. All but `correct` are differentiable
+    any number of times, and keep their relative accuracy at saturation.
+    """
+
+    nll: Array
+    """−log p_y in nats: the cross-entropy. Accurate near p_y = 1, where it is tiny."""
+    one_minus_prob: Array
+    """1 − p_y. Accurate near p_y = 1."""
+    log_normalizer: Array
+    """log Σ_j exp(x_j)."""
+    label_logit: Array
+    """x_y."""
+    correct: Array
+    """Whether x_y is the largest logit (bool; a tie for the largest counts)."""
+
+
+def classes_last(x: Array, axis: Axis) -> Array:
+    """`x` with the class axes moved to the end and flattened into one, as in optax."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    axes = tuple(a % x.ndim for a in axes)
+    batch = tuple(a for a in range(x.ndim) if a not in axes)
+    return x.transpose(batch + axes).reshape(*(x.shape[a] for a in batch), -1)
+
+
+def allowed_logits(logits: Array, axis: Axis, class_where: Array | None) -> Array:
+    """The logits in the computing dtype, classes last, forbidden classes at −inf."""
+    if class_where is not None:
+        logits = jnp.where(
+            jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
+        )
+    return classes_last(widen(logits), axis)
+
+
+def one_hot(labels: Array, like: Array) -> Array:
+    """Whether class j is the label; never a gather, so that sharded classes stay so."""
+    return labels[..., None] == lax.broadcasted_iota(
+        jnp.int32, like.shape, like.ndim - 1
+    )
+
+
+class Parts(NamedTuple):
+    """The numbers of the module's text for one class y of each position."""
+
+    largest: Array
+    label_logit: Array
+    pair: Pair
+    total: Array
+    """Z = Σ_j exp(x_j − c)."""
+    others: Array
+    """exp(x_j − c) for j ≠ y and 0 at y; the only array here with the class axis."""
+    hit: Array
+
+
+def parts(x: Array, labels: Array) -> Parts:
+    """The engine: a max, a masked exp and two sums over the classes, the last axis."""
+    hit = one_hot(labels, x)
+    largest = lax.stop_gradient(jnp.max(x, axis=-1))
+    others = jnp.where(hit, 0, jnp.exp(x - largest[..., None]))
+    rest = jnp.sum(others, axis=-1)
+    label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
+    margin = label_logit - largest
+    total = rest + jnp.exp(margin)
+    return Parts(largest, label_logit, softmax_pair(margin, rest), total, others, hit)
+
+
+def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
+    """The statistics of logits x [..., V] for class ids [...] in [0, V)."""
+    s = parts(x, labels)
+    return SoftmaxStatistics(
+        s.pair.nll,
+        s.pair.one_minus_prob,
+        s.largest + jnp.log(s.total),
+        s.label_logit,
+        s.label_logit == s.largest,
+    )
+
+
+def class_pairs(x: Array) -> Pair:
+    """−log p_j, 1 − p_j and p_j of every class, [..., V].
+
+    The engine's label is the likeliest class: only there can 1 − p cancel, since
+    every other p is at most ½.
+    """
+    s = parts(x, lax.stop_gradient(jnp.argmax(x, axis=-1)))
+    largest, total = s.largest[..., None], s.total[..., None]
+    prob = s.others / total
+    top = Pair(*(part[..., None] for part in s.pair))
+    return Pair(
+        jnp.where(s.hit, top.nll, (largest - x) + jnp.log(total)),
+        jnp.where(s.hit, top.one_minus_prob, 1 - prob),
+        jnp.where(s.hit, top.prob, prob),
+    )
