@@ -8,28 +8,26 @@ values; values of arrays are checked only under `jax.experimental.checkify`.
 
 import math
 import operator
-from numbers import Real
 from typing import NoReturn
 
-import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 from ._exact import widen
-from ._types import Axis, ClassInputs
+from ._types import Axis, ClassInputs, Shape
+
+NO_BROADCAST = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
 
 
 def fail(
     kind: type[Exception], call: str, argument: str, must: str, got: object, remedy: str
 ) -> NoReturn:
     """Raise the message that all errors of the library have the form of."""
+    if isinstance(got, Array):
+        got = f"{got.dtype.name}{list(got.shape)}"
     raise kind(f"`jaxent.{call}({argument}=...)` must {must}; got {got}. {remedy}")
-
-
-def described(x: Array) -> str:
-    return f"{x.dtype.name}{list(x.shape)}"
 
 
 def array(call: str, argument: str, x: ArrayLike) -> Array:
@@ -45,7 +43,7 @@ def floats(call: str, argument: str, x: ArrayLike) -> Array:
     x = array(call, argument, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         remedy = f"Cast it: `{argument}.astype(jnp.float32)`."
-        fail(TypeError, call, argument, "be real floats", described(x), remedy)
+        fail(TypeError, call, argument, "be real floats", x, remedy)
     return x
 
 
@@ -53,7 +51,7 @@ def integers(call: str, argument: str, x: ArrayLike) -> Array:
     x = array(call, argument, x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
         remedy = f"Cast it: `{argument}.astype(jnp.int32)`."
-        fail(TypeError, call, argument, "be integers", described(x), remedy)
+        fail(TypeError, call, argument, "be integers", x, remedy)
     return x
 
 
@@ -62,114 +60,83 @@ def weights(call: str, argument: str, x: ArrayLike) -> Array:
     x = array(call, argument, x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         remedy = "Take `.real`, or `jnp.abs` of it."
-        fail(TypeError, call, argument, "be real numbers", described(x), remedy)
+        fail(TypeError, call, argument, "be real numbers", x, remedy)
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
 
 
 def mask(call: str, argument: str, x: ArrayLike) -> Array:
     x = array(call, argument, x)
     if x.dtype != jnp.bool_:
-        remedy = (
-            f"Write `{argument} != 0` for a mask; multipliers go to "
-            "`jaxent.reduce(weights=...)`."
-        )
-        fail(
-            TypeError, call, argument, "be booleans, True to keep", described(x), remedy
-        )
+        remedy = f"Write `{argument} != 0`; multipliers go to `jaxent.reduce`."
+        fail(TypeError, call, argument, "be booleans, True to keep", x, remedy)
     return x
 
 
-def same_shape(call: str, argument: str, x: Array, shape: tuple[int, ...], like: str):
+def same_shape(call: str, argument: str, x: Array, shape: Shape, like: str):
     if x.shape != shape:
         must = f"have shape {shape} (that of `{like}`)"
-        remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
-        fail(ValueError, call, argument, must, x.shape, remedy)
+        fail(ValueError, call, argument, must, x.shape, NO_BROADCAST)
 
 
-def axes(call: str, axis: Axis, x: Array, argument: str) -> Axis:
-    """A valid axis or tuple of axes; `x` is the array called `argument`."""
+def axes(call: str, axis: Axis, argument: str, x: Array) -> Shape:
+    """The axes, counted from 0, of the array `x` called `argument`."""
     given = axis if isinstance(axis, tuple) else (axis,)
-    try:
-        given = tuple(operator.index(a) for a in given)
-    except TypeError:
-        remedy = (
-            "Name the class axis, or the class axes of which labels are flat indices."
-        )
-        fail(
-            TypeError, call, "axis", "be an int or a tuple of ints", repr(axis), remedy
-        )
-    ndim = x.ndim
-    if not given or any(not -ndim <= a < ndim for a in given):
+    if not all(hasattr(a, "__index__") for a in given):
+        remedy = "Name the class axis, or the axes that labels are flat indices of."
+        fail(TypeError, call, "axis", "be an int or a tuple of ints", axis, remedy)
+    found = {operator.index(a) % max(x.ndim, 1) for a in given}
+    if not given or any(not -x.ndim <= a < x.ndim for a in given):
         must = f"name axes of `{argument}`, of shape {x.shape}"
-        fail(ValueError, call, "axis", must, axis, "The default, -1, is the last axis.")
-    if len({a % ndim for a in given}) < len(given):
-        fail(
-            ValueError,
-            call,
-            "axis",
-            "name each axis once",
-            axis,
-            "Drop the second one.",
-        )
-    if any(x.shape[a] == 0 for a in given):
+        fail(ValueError, call, "axis", must, axis, "-1 is the last axis.")
+    if len(found) < len(given):
+        fail(ValueError, call, "axis", "name each axis once", axis, "Drop the second.")
+    return tuple(operator.index(a) % x.ndim for a in given)
+
+
+def class_axes(call: str, axis: Axis, argument: str, x: Array) -> Shape:
+    """The axes of the classes, of which there must be some."""
+    found = axes(call, axis, argument, x)
+    if any(x.shape[a] == 0 for a in found):
+        remedy = "A distribution over nothing has no value."
         must = f"have at least one class along axis {axis}"
-        fail(
-            ValueError,
-            call,
-            argument,
-            must,
-            x.shape,
-            "A softmax over nothing has no value.",
-        )
-    return given if isinstance(axis, tuple) else given[0]
+        fail(ValueError, call, argument, must, x.shape, remedy)
+    return found
 
 
-def batch_shape(x: Array, axis: Axis) -> tuple[int, ...]:
+def batch_shape(x: Array, axis: Shape) -> Shape:
     """The shape of `x` without its class axes: that of a loss."""
-    classes = {a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis)}
-    return tuple(n for a, n in enumerate(x.shape) if a not in classes)
-
-
-def number_of_classes(x: Array, axis: Axis) -> int:
-    count = 1
-    for a in (axis,) if isinstance(axis, int) else axis:
-        count *= x.shape[a]
-    return count
+    return tuple(n for a, n in enumerate(x.shape) if a not in axis)
 
 
 def positions(
-    call: str,
-    where: ArrayLike | None,
-    shape: tuple[int, ...],
-    full: tuple[int, ...] | None,
+    call: str, where: ArrayLike | None, shape: Shape, full: Shape = ()
 ) -> Array | None:
     """`where`, a mask of the result's shape; that of the logits is a likely mistake."""
     if where is None:
         return None
     where = mask(call, "where", where)
-    if where.shape == shape:
-        return where
-    if full is not None and full != shape and where.ndim == len(full):
-        remedy = "To choose classes, not positions, use `class_where`."
-    else:
+    if where.shape != shape:
         remedy = "It says which positions to keep, one boolean each."
-    must = f"have shape {shape} (that of the result)"
-    fail(ValueError, call, "where", must, where.shape, remedy)
+        if len(shape) < where.ndim == len(full):
+            remedy = "To choose classes, not positions, use `class_where`."
+        must = f"have shape {shape} (that of the result)"
+        fail(ValueError, call, "where", must, where.shape, remedy)
+    return where
 
 
-def fits(x: Array, shape: tuple[int, ...]) -> bool:
+def fits(x: Array, shape: Shape) -> bool:
     """Whether `x` broadcasts to the shape."""
     pairs = zip(x.shape[::-1], shape[::-1], strict=False)
     return x.ndim <= len(shape) and all(n in (1, full) for n, full in pairs)
 
 
-def classes(call: str, class_where: ArrayLike | None, logits: Array) -> Array | None:
-    """`class_where`: a mask that broadcasts to the logits."""
+def classes(call: str, class_where: ArrayLike | None, like: Array) -> Array | None:
+    """`class_where`, a mask that broadcasts to the logits."""
     if class_where is None:
         return None
     class_where = mask(call, "class_where", class_where)
-    if not fits(class_where, logits.shape):
-        must = f"broadcast to the logits' shape {logits.shape}"
+    if not fits(class_where, like.shape):
+        must = f"broadcast to the logits' shape {like.shape}"
         remedy = "It says which classes are allowed; positions to keep are `where`."
         fail(ValueError, call, "class_where", must, class_where.shape, remedy)
     return class_where
@@ -187,75 +154,55 @@ def broadcastable(
 
 
 def number(
-    call: str,
-    argument: str,
-    x: ArrayLike,
-    low: float,
-    high: float,
-    *,
-    open_low: bool = False,
+    call: str, argument: str, x: ArrayLike, bounds: tuple[float, float]
 ) -> float | Array:
-    """A scalar in [low, high], or (low, high]; a traced one is taken at its word."""
+    """A finite scalar within bounds; a traced one is taken at its word."""
     if isinstance(x, int | float) and not isinstance(x, bool):
-        if not (low < x <= high if open_low else low <= x <= high):
-            bounds = f"be in {'(' if open_low else '['}{low:g}, {high:g}]"
-            fail(
-                ValueError, call, argument, bounds, x, "See its definition in the docs."
-            )
+        if not bounds[0] <= x <= bounds[1] or math.isinf(x):
+            must = f"be a number from {bounds[0]:g} to {bounds[1]:g}"
+            fail(ValueError, call, argument, must, x, "The docstring has its formula.")
         return float(x)
     x = array(call, argument, x)
     if x.shape != () or not jnp.issubdtype(x.dtype, jnp.floating):
         remedy = "Pass a Python number, or a float scalar such as a schedule's value."
-        fail(TypeError, call, argument, "be one real number", described(x), remedy)
+        fail(TypeError, call, argument, "be one real number", x, remedy)
     return x
 
 
 def option(call: str, argument: str, x: ArrayLike, high: float) -> float | Array | None:
     """An option in [0, high] that is off at 0, and then costs nothing."""
-    x = number(call, argument, x, 0.0, high)
+    x = number(call, argument, x, (0.0, high))
     return None if isinstance(x, float) and x == 0 else x
 
 
-def class_ids(
-    call: str, labels: ArrayLike, shape: tuple[int, ...], full: tuple[int, ...]
-):
+def class_ids(call: str, labels: ArrayLike, shape: Shape, full: Shape) -> Array:
     """Integer labels of the given shape; `full` is the logits' shape."""
     labels = array(call, "labels", labels)
+    one_hot = "For class probabilities use `jaxent.softmax_cross_entropy`."
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         remedy = "Cast ids with `.astype(jnp.int32)`."
-        if labels.shape == full:
-            remedy = "For class probabilities use `jaxent.softmax_cross_entropy`."
-        fail(
-            TypeError, call, "labels", "be integer class ids", described(labels), remedy
-        )
+        remedy = one_hot if labels.shape == full else remedy
+        fail(TypeError, call, "labels", "be integer class ids", labels, remedy)
     if labels.shape != shape:
-        remedy = "Give one class id per position."
+        remedy = one_hot if labels.shape == full else "Give one class id per position."
         if labels.shape == (*shape, 1):
             remedy = "Drop the last axis: `labels[..., 0]`."
-        elif labels.shape == full:
-            remedy = "For one-hot labels use `jaxent.softmax_cross_entropy`."
         must = f"have shape {shape} (the logits' without the class axis)"
         fail(ValueError, call, "labels", must, labels.shape, remedy)
     return labels
 
 
 def distributions(
-    call: str, argument: str, labels: ArrayLike, like: Array, name: str
+    call: str, argument: str, x: ArrayLike, like: Array, name: str
 ) -> Array:
     """Weights over the classes, shaped as the array called `name`."""
-    labels = array(call, argument, labels)
-    shape = like.shape
-    if labels.shape != shape:
-        remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
-        integer = jnp.issubdtype(labels.dtype, jnp.integer)
-        if integer and labels.ndim == len(shape) - 1:
-            remedy = (
-                "For class ids use `jaxent.softmax_cross_entropy_with_integer_labels`, "
-                "or make them one-hot: `jax.nn.one_hot(labels, classes)`."
-            )
-        must = f"have shape {shape} (that of `{name}`)"
-        fail(ValueError, call, argument, must, labels.shape, remedy)
-    return weights(call, argument, labels)
+    x = array(call, argument, x)
+    if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == like.ndim - 1:
+        must = f"have shape {like.shape} (that of `{name}`)"
+        remedy = "For class ids use a loss of integer labels, or `jax.nn.one_hot`."
+        fail(ValueError, call, argument, must, x.shape, remedy)
+    same_shape(call, argument, x, like.shape, name)
+    return weights(call, argument, x)
 
 
 def per_class(call: str, x: ArrayLike | None, count: int) -> Array | None:
@@ -269,15 +216,11 @@ def per_class(call: str, x: ArrayLike | None, count: int) -> Array | None:
     return x
 
 
-def ignored(call: str, ignore_index: int | None) -> int | None:
-    if ignore_index is None:
-        return None
-    try:
-        return operator.index(ignore_index)
-    except TypeError:
-        remedy = "Pass a Python int, such as -100, or use `where=labels != ignored`."
-        got = type(ignore_index).__name__
-        fail(TypeError, call, "ignore_index", "be one integer", got, remedy)
+def ignored(call: str, index: int | None) -> int | None:
+    if index is None or hasattr(index, "__index__"):
+        return index if index is None else operator.index(index)
+    remedy = "Pass an int, such as -100, or use `where=labels != ignored`."
+    fail(TypeError, call, "ignore_index", "be one integer", repr(index), remedy)
 
 
 def softmax_inputs(
@@ -285,32 +228,28 @@ def softmax_inputs(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    axis: Axis,
-    where: ArrayLike | None,
-    class_where: ArrayLike | None,
-    class_weights: ArrayLike | None,
-    label_smoothing: ArrayLike,
-    z_loss: ArrayLike,
     integer: bool,
-) -> tuple[ClassInputs, Axis]:
-    """The checks that all softmax losses share."""
+    axis: Axis,
+    where: ArrayLike | None = None,
+    class_where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+    label_smoothing: ArrayLike = 0.0,
+    z_loss: ArrayLike = 0.0,
+) -> tuple[ClassInputs, Shape]:
+    """The checks that all softmax losses share; the class axes come second."""
     x = floats(call, "logits", logits)
-    axis = axes(call, axis, x, "logits")
-    shape = batch_shape(x, axis)
+    found = class_axes(call, axis, "logits", x)
+    shape = batch_shape(x, found)
     if integer:
         y = class_ids(call, labels, shape, x.shape)
     else:
         y = distributions(call, "labels", labels, x, "logits")
-    inputs = ClassInputs(
-        x,
-        y,
-        positions(call, where, shape, x.shape),
-        classes(call, class_where, x),
-        per_class(call, class_weights, number_of_classes(x, axis)),
-        option(call, "label_smoothing", label_smoothing, 1.0),
-        option(call, "z_loss", z_loss, float("inf")),
-    )
-    return inputs, axis
+    keep = positions(call, where, shape, x.shape)
+    allowed = classes(call, class_where, x)
+    w = per_class(call, class_weights, math.prod(x.shape[a] for a in found))
+    alpha = option(call, "label_smoothing", label_smoothing, 1.0)
+    z = option(call, "z_loss", z_loss, math.inf)
+    return ClassInputs(x, y, keep, allowed, w, alpha, z), found
 
 
 def paired(
@@ -323,18 +262,11 @@ def paired(
     return x.astype(dtype), y.astype(dtype)
 
 
-def paired_floats(
-    call: str, names: tuple[str, str], first: ArrayLike, second: ArrayLike
-) -> tuple[Array, Array]:
-    """As `paired`, both of floats: logits."""
-    return paired(call, names, first, floats(call, names[1], second))
-
-
 def unit(call: str, base: float | None) -> float:
     """Nats in a unit of information with logarithms to the base."""
     if base is None:
         return 1.0
-    if not isinstance(base, Real) or not 1 < base < math.inf:
+    if not isinstance(base, int | float) or not 1 < base < math.inf:
         remedy = "2 gives bits, 10 hartleys; leave it out for nats."
         fail(ValueError, call, "base", "be a number above 1", repr(base), remedy)
     return math.log(base)
@@ -343,29 +275,7 @@ def unit(call: str, base: float | None) -> float:
 def one_of(call: str, argument: str, x: str, allowed: tuple[str, ...]):
     if x not in allowed:
         must = "be one of " + ", ".join(map(repr, allowed))
-        remedy = "Their denominators are in the docstring."
-        fail(ValueError, call, argument, must, repr(x), remedy)
-
-
-def reduced_axes(
-    call: str, axis: Axis | None, values: Array, reduction: str
-) -> tuple[int, ...]:
-    """The axes to reduce, all of them by default."""
-    if reduction == "batch_mean" and (axis is not None or values.ndim == 0):
-        remedy = 'To divide by another count, reduce by "sum" and divide.'
-        must = 'be None, and `values` have an axis, for reduction="batch_mean"'
-        fail(ValueError, call, "axis", must, axis, remedy)
-    if axis is None:
-        return tuple(range(values.ndim))
-    given = axis if isinstance(axis, tuple) else (axis,)
-    if any(not -values.ndim <= a < values.ndim for a in given):
-        must = f"name axes of `values`, of shape {values.shape}"
-        fail(ValueError, call, "axis", must, axis, "None, the default, is all axes.")
-    return given
-
-
-def clip(call: str, eps: float | None) -> ArrayLike | None:
-    return None if eps is None else number(call, "eps", eps, 0.0, 0.5, open_low=True)
+        fail(ValueError, call, argument, must, repr(x), "The docstring defines them.")
 
 
 def in_range_under_checkify(call: str, labels: Array, keep: Array | None, count: int):
@@ -377,7 +287,7 @@ def in_range_under_checkify(call: str, labels: Array, keep: Array | None, count:
     bad = (bad if keep is None else bad & keep).ravel()
     if bad.size == 0:
         return
-    position = jax.lax.stop_gradient(jnp.argmax(bad))
+    position = lax.stop_gradient(jnp.argmax(bad))
     checkify.debug_check(
         ~jnp.any(bad),
         f"`jaxent.{call}(labels=...)` must be in [0, {count}); got {{label}} at flat "

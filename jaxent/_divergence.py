@@ -15,7 +15,7 @@ from ._exact import generalized_relative_entropy, jensen_shannon, relative_entro
 from ._information import js_of_logits, kl_of_logits
 from ._labels import drop
 from ._statistics import classes_last
-from ._types import Axis
+from ._types import Axis, Shape
 
 
 def kl_divergence(
@@ -159,10 +159,10 @@ def kl_divergence_from_logits(
       the log-ratio, McCullagh (1987), Tensor Methods in Statistics, §2.2.
     """
     call = "kl_divergence_from_logits"
-    a, b = _checks.paired_floats(call, ("p_logits", "q_logits"), p_logits, q_logits)
-    axis = _checks.axes(call, axis, a, "p_logits")
+    a, b = _checks.paired(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    axes = _checks.class_axes(call, axis, "p_logits", a)
     unit = _checks.unit(call, base)
-    return _divergence(a, b, axis=axis, unit=unit, divergence=kl_of_logits)
+    return _divergence(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
 
 
 def js_divergence(
@@ -196,9 +196,9 @@ def js_divergence(
     """
     call = "js_divergence"
     first, second = _checks.paired(call, ("p", "q"), p, q)
-    axis = _checks.axes(call, axis, first, "p")
+    axes = _checks.class_axes(call, axis, "p", first)
     unit = _checks.unit(call, base)
-    return _divergence(first, second, axis=axis, unit=unit, divergence=_js)
+    return _divergence(first, second, axis=axes, unit=unit, divergence=_js)
 
 
 def js_divergence_from_logits(
@@ -231,10 +231,10 @@ def js_divergence_from_logits(
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
     call = "js_divergence_from_logits"
-    a, b = _checks.paired_floats(call, ("p_logits", "q_logits"), p_logits, q_logits)
-    axis = _checks.axes(call, axis, a, "p_logits")
+    a, b = _checks.paired(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    axes = _checks.class_axes(call, axis, "p_logits", a)
     unit = _checks.unit(call, base)
-    return _divergence(a, b, axis=axis, unit=unit, divergence=js_of_logits)
+    return _divergence(a, b, axis=axes, unit=unit, divergence=js_of_logits)
 
 
 def _from_predictions(
@@ -249,9 +249,9 @@ def _from_predictions(
     """The door of the divergences that optax has: one term a class, summed."""
     names = ("log_predictions", name)
     log_q, target = _checks.paired(call, names, log_predictions, targets)
-    axis = _checks.axes(call, axis, log_q, "log_predictions")
-    keep = _checks.positions(call, where, _checks.batch_shape(log_q, axis), log_q.shape)
-    return _summed(log_q, target, keep, axis=axis, term=term)
+    axes = _checks.class_axes(call, axis, "log_predictions", log_q)
+    keep = _checks.positions(call, where, _checks.batch_shape(log_q, axes), log_q.shape)
+    return _summed(log_q, target, keep, axis=axes, term=term)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "term"), inline=True)
@@ -260,7 +260,7 @@ def _summed(
     target: Array,
     keep: Array | None,
     *,
-    axis: Axis,
+    axis: Shape,
     term: Callable[[Array, Array], Array],
 ) -> Array:
     log_q, target = (
@@ -283,7 +283,7 @@ def _divergence(
     a: Array,
     b: Array,
     *,
-    axis: Axis,
+    axis: Shape,
     unit: float,
     divergence: Callable[[Array, Array], Array],
 ) -> Array:

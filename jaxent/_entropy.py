@@ -13,7 +13,7 @@ from . import _checks
 from ._exact import widen, xlogy
 from ._information import entropy_of_logits, kl_of_logits
 from ._statistics import classes_last
-from ._types import Axis
+from ._types import Axis, Shape
 
 
 def entropy(
@@ -42,9 +42,9 @@ def entropy(
     """
     call = "entropy"
     p = _checks.floats(call, "probs", probs)
-    axis = _checks.axes(call, axis, p, "probs")
+    axes = _checks.class_axes(call, axis, "probs", p)
     unit = _checks.unit(call, base)
-    return _cross_entropy(widen(p), widen(p), axis=axis, unit=unit)
+    return _cross_entropy(widen(p), widen(p), axis=axes, unit=unit)
 
 
 def cross_entropy(
@@ -78,8 +78,8 @@ def cross_entropy(
     """
     call = "cross_entropy"
     first, second = _checks.paired(call, ("p", "q"), p, q)
-    axis = _checks.axes(call, axis, first, "p")
-    return _cross_entropy(first, second, axis=axis, unit=_checks.unit(call, base))
+    axes = _checks.class_axes(call, axis, "p", first)
+    return _cross_entropy(first, second, axis=axes, unit=_checks.unit(call, base))
 
 
 def entropy_from_logits(
@@ -111,8 +111,8 @@ def entropy_from_logits(
     """
     call = "entropy_from_logits"
     x = _checks.floats(call, "logits", logits)
-    axis = _checks.axes(call, axis, x, "logits")
-    return _entropy_from_logits(x, axis=axis, unit=_checks.unit(call, base))
+    axes = _checks.class_axes(call, axis, "logits", x)
+    return _entropy_from_logits(x, axis=axes, unit=_checks.unit(call, base))
 
 
 def cross_entropy_from_logits(
@@ -146,22 +146,24 @@ def cross_entropy_from_logits(
     Source: Cover & Thomas (2006), Elements of Information Theory, §2.3.
     """
     call = "cross_entropy_from_logits"
-    a, b = _checks.paired_floats(call, ("p_logits", "q_logits"), p_logits, q_logits)
-    axis = _checks.axes(call, axis, a, "p_logits")
-    return _cross_entropy_from_logits(a, b, axis=axis, unit=_checks.unit(call, base))
+    a, b = _checks.paired(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    axes = _checks.class_axes(call, axis, "p_logits", a)
+    return _cross_entropy_from_logits(a, b, axis=axes, unit=_checks.unit(call, base))
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _cross_entropy(p: Array, q: Array, *, axis: Axis, unit: float) -> Array:
+def _cross_entropy(p: Array, q: Array, *, axis: Shape, unit: float) -> Array:
     return jnp.sum(classes_last(-xlogy(p, q), axis), axis=-1) / unit
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _entropy_from_logits(x: Array, *, axis: Axis, unit: float) -> Array:
+def _entropy_from_logits(x: Array, *, axis: Shape, unit: float) -> Array:
     return entropy_of_logits(classes_last(widen(x), axis)) / unit
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _cross_entropy_from_logits(a: Array, b: Array, *, axis: Axis, unit: float) -> Array:
-    a, b = classes_last(a, axis), classes_last(b, axis)
-    return (entropy_of_logits(a) + kl_of_logits(a, b)) / unit
+def _cross_entropy_from_logits(
+    p: Array, q: Array, *, axis: Shape, unit: float
+) -> Array:
+    p, q = classes_last(p, axis), classes_last(q, axis)
+    return (entropy_of_logits(p) + kl_of_logits(p, q)) / unit

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax losses that reweigh by confidence: functions of (−log p, 1 − p) alone."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -54,15 +56,15 @@ def softmax_focal_loss(
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 4.
     """
     call = "softmax_focal_loss"
-    inputs, axis = _checks.softmax_inputs(
+    inputs, axes = _checks.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=True,
     )  # fmt: skip
-    gamma = _checks.number(call, "gamma", gamma, 0.0, float("inf"))
+    gamma = _checks.number(call, "gamma", gamma, (0.0, math.inf))
     index = _checks.ignored(call, ignore_index)
     return integer_label_loss(
-        inputs, gamma, call=call, axis=axis, ignore_index=index, loss=_focal_of
+        inputs, gamma, call=call, axis=axes, ignore_index=index, loss=_focal_of
     )
 
 
@@ -87,7 +89,7 @@ def generalized_cross_entropy(
     Args:
       logits: unnormalised log-probabilities, any real float dtype.
       labels: class ids in [0, classes).
-      q: exponent in (0, 1].
+      q: exponent in [0, 1]; 0 is the cross-entropy.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
       class_where: classes allowed (True), broadcastable to the logits.
@@ -108,15 +110,15 @@ def generalized_cross_entropy(
     Source: Zhang & Sabuncu (2018), Generalized Cross Entropy Loss, eq. 6.
     """
     call = "generalized_cross_entropy"
-    inputs, axis = _checks.softmax_inputs(
+    inputs, axes = _checks.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=True,
     )  # fmt: skip
-    q = _checks.number(call, "q", q, 0.0, 1.0, open_low=True)
+    q = _checks.number(call, "q", q, (0.0, 1.0))
     index = _checks.ignored(call, ignore_index)
     return integer_label_loss(
-        inputs, q, call=call, axis=axis, ignore_index=index, loss=_generalized_of
+        inputs, q, call=call, axis=axes, ignore_index=index, loss=_generalized_of
     )
 
 
@@ -161,13 +163,13 @@ def poly_loss_cross_entropy(
     Source: Leng et al. (2022), PolyLoss, eq. 2.
     """
     call = "poly_loss_cross_entropy"
-    inputs, axis = _checks.softmax_inputs(
+    inputs, axes = _checks.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=False,
     )  # fmt: skip
-    epsilon = _checks.number(call, "epsilon", epsilon, -1.0, float("inf"))
-    return distribution_label_loss(inputs, epsilon, axis=axis, loss=_poly_of)
+    epsilon = _checks.number(call, "epsilon", epsilon, (-1.0, math.inf))
+    return distribution_label_loss(inputs, epsilon, axis=axes, loss=_poly_of)
 
 
 def _focal_of(nll: Array, one_minus_prob: Array, gamma: Array) -> Array:
@@ -175,8 +177,9 @@ def _focal_of(nll: Array, one_minus_prob: Array, gamma: Array) -> Array:
 
 
 def _generalized_of(nll: Array, one_minus_prob: Array, q: Array) -> Array:
-    del one_minus_prob  # 1 − p^q = −expm1(−q·(−log p)) needs only this one
-    return -jnp.expm1(-q * nll) / q
+    del one_minus_prob  # 1 − p^q = −expm1(−q·(−log p))
+    safe = jnp.where(q == 0, 1, q)
+    return jnp.where(q == 0, nll, -jnp.expm1(-safe * nll) / safe)
 
 
 def _poly_of(nll: Array, one_minus_prob: Array, epsilon: Array) -> Array:

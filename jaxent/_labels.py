@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from . import _checks
 from ._exact import widen
-from ._types import Axis
+from ._types import Axis, Shape
 
 
 def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
@@ -85,15 +85,15 @@ def smooth_labels(
     """
     call = "smooth_labels"
     y = _checks.weights(call, "labels", labels)
-    axis = _checks.axes(call, axis, y, "labels")
-    alpha = _checks.number(call, "alpha", alpha, 0.0, 1.0)
+    axes = _checks.class_axes(call, axis, "labels", y)
+    alpha = _checks.number(call, "alpha", alpha, (0.0, 1.0))
     allowed = _checks.classes(call, class_where, y)
-    return _smooth_labels(y, alpha, allowed, axis=axis)
+    return _smooth_labels(y, alpha, allowed, axis=axes)
 
 
 @functools.partial(jax.jit, static_argnames="axis", inline=True)
 def _smooth_labels(
-    labels: Array, alpha: ArrayLike, allowed: Array | None, *, axis: Axis
+    labels: Array, alpha: ArrayLike, allowed: Array | None, *, axis: Shape
 ):
     y = widen(labels)
     alpha = jnp.asarray(alpha, y.dtype)
@@ -139,7 +139,7 @@ def next_token_labels(
     if ids.ndim == 0:
         remedy = "The last axis is the sequence."
         _checks.fail(ValueError, call, "tokens", "have an axis", ids.shape, remedy)
-    keep = _checks.positions(call, where, ids.shape, None)
+    keep = _checks.positions(call, where, ids.shape)
     if segment_ids is not None:
         segment_ids = _checks.integers(call, "segment_ids", segment_ids)
         _checks.same_shape(call, "segment_ids", segment_ids, ids.shape, "tokens")

@@ -6,6 +6,7 @@ the losses on logits are the accurate ones.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from . import _checks
 from ._exact import product, widen, xlog1py, xlogy
 from ._labels import class_ids, drop, kept
 from ._statistics import classes_last, one_hot
-from ._types import Axis
+from ._types import Axis, Shape
 
 
 def binary_cross_entropy(
@@ -36,7 +37,7 @@ def binary_cross_entropy(
     Args:
       probs: p, the probability of label 1, in [0, 1] (not checked).
       labels: y in [0, 1], shape of `probs`; any real dtype.
-      eps: clip, in (0, 0.5]; None does not clip. A clipped p has gradient 0.
+      eps: clip, in [0, 0.5]; None does not clip. A clipped p has gradient 0.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
     Returns:
       Loss in nats, shape of `probs`, float32 (float64 if either input is).
@@ -51,8 +52,8 @@ def binary_cross_entropy(
     """
     call = "binary_cross_entropy"
     p, y = _checks.paired(call, ("probs", "labels"), probs, labels)
-    keep = _checks.positions(call, where, p.shape, None)
-    return _binary_cross_entropy(p, y, keep, _checks.clip(call, eps))
+    keep = _checks.positions(call, where, p.shape)
+    return _binary_cross_entropy(p, y, keep, _clip(call, eps))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -83,7 +84,7 @@ def categorical_cross_entropy(
       probs: p, probabilities of the classes.
       labels: weights q ≥ 0 of the classes, shape of `probs`; any real dtype.
       axis: the class axis, or a tuple of class axes.
-      eps: clips p to [eps, 1−eps], in (0, 0.5]; None does not clip. A clipped p has
+      eps: clips p to [eps, 1−eps], in [0, 0.5]; None does not clip. A clipped p has
         gradient 0.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
     Returns:
@@ -102,17 +103,21 @@ def categorical_cross_entropy(
     """
     call = "categorical_cross_entropy"
     p, q = _checks.paired(call, ("probs", "labels"), probs, labels)
-    axis = _checks.axes(call, axis, p, "probs")
-    keep = _checks.positions(call, where, _checks.batch_shape(p, axis), p.shape)
-    return _categorical_cross_entropy(p, q, keep, _checks.clip(call, eps), axis=axis)
+    axes = _checks.class_axes(call, axis, "probs", p)
+    keep = _checks.positions(call, where, _checks.batch_shape(p, axes), p.shape)
+    return _categorical_cross_entropy(p, q, keep, _clip(call, eps), axis=axes)
 
 
 @functools.partial(jax.jit, static_argnames="axis", inline=True)
 def _categorical_cross_entropy(
-    p: Array, q: Array, keep: Array | None, eps: ArrayLike | None, *, axis: Axis
+    p: Array, q: Array, keep: Array | None, eps: ArrayLike | None, *, axis: Shape
 ) -> Array:
     p, q = (drop(classes_last(a, axis), keep, classes=True) for a in (p, q))
     return drop(jnp.sum(-xlogy(q, _clipped(p, eps)), axis=-1), keep)
+
+
+def _clip(call: str, eps: float | None) -> ArrayLike | None:
+    return None if eps is None else _checks.number(call, "eps", eps, (0.0, 0.5))
 
 
 def _clipped(p: Array, eps: ArrayLike | None) -> Array:
@@ -157,15 +162,15 @@ def negative_log_likelihood(
     """
     call = "negative_log_likelihood"
     log_p = _checks.floats(call, "log_probs", log_probs)
-    axis = _checks.axes(call, axis, log_p, "log_probs")
-    shape = _checks.batch_shape(log_p, axis)
+    axes = _checks.class_axes(call, axis, "log_probs", log_p)
+    shape = _checks.batch_shape(log_p, axes)
     ids = _checks.class_ids(call, labels, shape, log_p.shape)
     keep = _checks.positions(call, where, shape, log_p.shape)
     index = _checks.ignored(call, ignore_index)
-    count = _checks.number_of_classes(log_p, axis)
+    count = math.prod(log_p.shape[a] for a in axes)
     weights = _checks.per_class(call, class_weights, count)
     return _negative_log_likelihood(
-        log_p, ids, keep, weights, axis=axis, ignore_index=index
+        log_p, ids, keep, weights, axis=axes, ignore_index=index
     )
 
 
@@ -176,7 +181,7 @@ def _negative_log_likelihood(
     where: Array | None,
     weights: Array | None,
     *,
-    axis: Axis,
+    axis: Shape,
     ignore_index: int | None,
 ) -> Array:
     log_p = classes_last(widen(log_p), axis)

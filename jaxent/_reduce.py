@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 
 from . import _checks
 from ._exact import widen
-from ._types import Reduction
+from ._labels import drop
+from ._types import Axis, AxisName, Reduction, Shape
 
 
 def reduce(
@@ -22,8 +23,8 @@ def reduce(
     where: Bool[ArrayLike, "*shape"] | None = None,
     weights: Float[ArrayLike, "*shape"] | None = None,
     reduction: Reduction = "mean",
-    axis: int | tuple[int, ...] | None = None,
-    axis_name: str | tuple[str, ...] | None = None,
+    axis: Axis | None = None,
+    axis_name: AxisName | None = None,
 ) -> Float[Array, "..."]:
     """Reduce losses to a number, with a stated denominator.
 
@@ -61,16 +62,28 @@ def reduce(
     Source: the denominators of TensorFlow's `losses.Reduction` and of torch.
     """
     call = "reduce"
-    v = _checks.floats(call, "values", values)
-    keep = _checks.positions(call, where, v.shape, None)
-    if weights is not None:
-        weights = _checks.weights(call, "weights", weights)
-        _checks.same_shape(call, "weights", weights, v.shape, "values")
+    v, keep, w = _checked(call, values, where, weights)
     _checks.one_of(call, "reduction", reduction, get_args(Reduction))
-    dims = _checks.reduced_axes(call, axis, v, reduction)
-    return _reduce(
-        v, keep, weights, reduction=reduction, axis=dims, axis_name=axis_name
-    )
+    axes = tuple(range(v.ndim))
+    if reduction == "batch_mean" and (axis is not None or not axes):
+        must = 'be None for reduction="batch_mean", and `values` have an axis'
+        remedy = 'For another denominator reduce by "sum", and divide.'
+        _checks.fail(ValueError, call, "axis", must, axis, remedy)
+    if axis is not None:
+        axes = _checks.axes(call, axis, "values", v)
+    return _reduce(v, keep, w, reduction=reduction, axis=axes, axis_name=axis_name)
+
+
+def _checked(
+    call: str, values: ArrayLike, where: ArrayLike | None, weights: ArrayLike | None
+) -> tuple[Array, Array | None, Array | None]:
+    v = _checks.floats(call, "values", values)
+    keep = _checks.positions(call, where, v.shape)
+    if weights is None:
+        return v, keep, None
+    w = _checks.weights(call, "weights", weights)
+    _checks.same_shape(call, "weights", w, v.shape, "values")
+    return v, keep, w
 
 
 @functools.partial(
@@ -82,8 +95,8 @@ def _reduce(
     weights: Array | None,
     *,
     reduction: Reduction,
-    axis: tuple[int, ...],
-    axis_name: str | tuple[str, ...] | None,
+    axis: Shape,
+    axis_name: AxisName | None,
 ) -> Array:
     weighted = _weighted(values, keep, weights)
     if reduction == "none":
@@ -91,36 +104,30 @@ def _reduce(
     total = _total(weighted, axis, axis_name)
     if reduction == "sum":
         return total
-    ones = jnp.ones(values.shape, total.dtype)
-    if reduction == "mean":
-        counted = _weighted(ones, keep, None)
+    counted = jnp.ones(values.shape, total.dtype)
+    if reduction == "batch_mean":
+        counted, axis = jnp.ones(values.shape[:1], total.dtype), (0,)
     elif reduction == "weighted_mean":
-        counted = _weighted(ones, keep, weights)
-    elif reduction == "nonzero_mean":
-        nonzero = None if weights is None else weights != 0
-        counted = _weighted(_weighted(ones, keep, None), nonzero, None)
+        counted = _weighted(counted, keep, weights)
     else:
-        counted = jnp.ones(values.shape[:1], total.dtype)
-        axis = (0,)
+        nonzero = reduction == "nonzero_mean" and weights is not None
+        counted = _weighted(counted, keep, (weights != 0) if nonzero else None)
     return ratio(total, _total(counted, axis, axis_name))
 
 
 def _weighted(values: Array, keep: Array | None, weights: Array | None) -> Array:
     """w·v, exactly 0 where dropped or of weight 0."""
-    v = widen(values)
-    if keep is not None:
-        v = jnp.where(keep, v, 0)
+    v = drop(widen(values), keep)
     if weights is None:
         return v
-    w = widen(weights)
+    w = drop(widen(weights), keep)
     dtype = jnp.promote_types(v.dtype, w.dtype)
     v, w = v.astype(dtype), w.astype(dtype)
-    v = jnp.where((w == 0) & ~jnp.isfinite(v), 0, v)
-    return (w if keep is None else jnp.where(keep, w, 0)) * v
+    return w * jnp.where((w == 0) & ~jnp.isfinite(v), 0, v)
 
 
 def _total(
-    values: Array, axis: tuple[int, ...] | None, axis_name: str | tuple[str, ...] | None
+    values: Array, axis: Shape | None = None, axis_name: AxisName | None = None
 ) -> Array:
     total = jnp.sum(values, axis=axis)
     return total if axis_name is None else lax.psum(total, axis_name)
@@ -159,22 +166,15 @@ class WeightedMean(NamedTuple):
         weights: Float[ArrayLike, "*shape"] | None = None,
     ) -> "WeightedMean":
         """The mean of `values`; `where` and `weights` as in `jaxent.reduce`."""
-        call = "WeightedMean.from_values"
-        v = _checks.floats(call, "values", values)
-        keep = _checks.positions(call, where, v.shape, None)
-        if weights is not None:
-            weights = _checks.weights(call, "weights", weights)
-            _checks.same_shape(call, "weights", weights, v.shape, "values")
-        total = _total(_weighted(v, keep, weights), None, None)
-        return cls(
-            total, _total(_weighted(jnp.ones_like(v), keep, weights), None, None)
-        )
+        v, keep, w = _checked("WeightedMean.from_values", values, where, weights)
+        ones = jnp.ones_like(v)
+        return cls(_total(_weighted(v, keep, w)), _total(_weighted(ones, keep, w)))
 
     def merge(self, other: "WeightedMean") -> "WeightedMean":
         """The mean over both."""
         return WeightedMean(self.total + other.total, self.weight + other.weight)
 
-    def psum(self, axis_name: str | tuple[str, ...]) -> "WeightedMean":
+    def psum(self, axis_name: AxisName) -> "WeightedMean":
         """The mean over all devices of a mapped axis."""
         return WeightedMean(*lax.psum((self.total, self.weight), axis_name))
 

@@ -2,6 +2,7 @@
 """Binary and multilabel losses on logits: elementwise, each logit a decision."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def sigmoid_binary_cross_entropy(
     """
     call = "sigmoid_binary_cross_entropy"
     x, y = _checks.paired(call, ("logits", "labels"), logits, labels)
-    keep = _checks.positions(call, where, x.shape, None)
+    keep = _checks.positions(call, where, x.shape)
     alpha = _checks.option(call, "label_smoothing", label_smoothing, 1.0)
     if pos_weight is not None:
         pos_weight = _checks.broadcastable(call, "pos_weight", pos_weight, x, "logits")
@@ -129,10 +130,10 @@ def sigmoid_focal_loss(
     """
     call = "sigmoid_focal_loss"
     x, y = _checks.paired(call, ("logits", "labels"), logits, labels)
-    keep = _checks.positions(call, where, x.shape, None)
-    gamma = _checks.number(call, "gamma", gamma, 0.0, float("inf"))
+    keep = _checks.positions(call, where, x.shape)
+    gamma = _checks.number(call, "gamma", gamma, (0.0, math.inf))
     if alpha is not None:
-        alpha = _checks.number(call, "alpha", alpha, 0.0, 1.0)
+        alpha = _checks.number(call, "alpha", alpha, (0.0, 1.0))
     return _sigmoid_focal_loss(x, y, keep, alpha, gamma)
 
 

@@ -21,7 +21,7 @@ from ._statistics import (
     one_hot,
     statistics,
 )
-from ._types import Axis, ClassInputs, Number
+from ._types import Axis, ClassInputs, Number, Shape
 
 PairLoss = Callable[[Array, Array, Array | None], Array]
 """A loss of (−log p, 1 − p, parameter) for a class of probability p."""
@@ -85,14 +85,14 @@ def softmax_cross_entropy_with_integer_labels(
       z-loss: de Brébisson & Vincent (2016).
     """
     call = "softmax_cross_entropy_with_integer_labels"
-    inputs, axis = _checks.softmax_inputs(
+    inputs, axes = _checks.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=True,
     )  # fmt: skip
     index = _checks.ignored(call, ignore_index)
     return integer_label_loss(
-        inputs, call=call, axis=axis, ignore_index=index, loss=cross_entropy_of
+        inputs, call=call, axis=axes, ignore_index=index, loss=cross_entropy_of
     )
 
 
@@ -138,12 +138,12 @@ def softmax_cross_entropy(
     Source: Goodfellow, Bengio & Courville (2016), Deep Learning, §6.2.2.3.
     """
     call = "softmax_cross_entropy"
-    inputs, axis = _checks.softmax_inputs(
+    inputs, axes = _checks.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=False,
     )  # fmt: skip
-    return distribution_label_loss(inputs, axis=axis, loss=cross_entropy_of)
+    return distribution_label_loss(inputs, axis=axes, loss=cross_entropy_of)
 
 
 def softmax_statistics(
@@ -179,15 +179,15 @@ def softmax_statistics(
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
     call = "softmax_statistics"
-    inputs, axis = _checks.softmax_inputs(
+    inputs, axes = _checks.softmax_inputs(
         call, logits, labels, axis=axis, where=None, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
     )  # fmt: skip
-    return _softmax_statistics(inputs, axis=axis)
+    return _softmax_statistics(inputs, axis=axes)
 
 
 @functools.partial(jax.jit, static_argnames="axis", inline=True)
-def _softmax_statistics(inputs: ClassInputs, *, axis: Axis) -> SoftmaxStatistics:
+def _softmax_statistics(inputs: ClassInputs, *, axis: Shape) -> SoftmaxStatistics:
     x = allowed_logits(inputs.logits, axis, inputs.class_where)
     labels, poison = class_ids("softmax_statistics", inputs.labels, None, x.shape[-1])
     *numbers, correct = statistics(x, labels)
@@ -206,7 +206,7 @@ def integer_label_loss(
     parameter: ArrayLike | None = None,
     *,
     call: str,
-    axis: Axis,
+    axis: Shape,
     ignore_index: int | None,
     loss: PairLoss,
 ) -> Array:
@@ -238,7 +238,7 @@ def distribution_label_loss(
     inputs: ClassInputs,
     parameter: ArrayLike | None = None,
     *,
-    axis: Axis,
+    axis: Shape,
     loss: PairLoss,
 ) -> Array:
     """Any pair loss, averaged over the label distribution; one value per position."""

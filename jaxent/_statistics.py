@@ -7,13 +7,14 @@ nothing cancels and no offset of the logits matters. c is a constant to
 differentiation: every quantity built here is independent of it.
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
 
 from ._exact import Pair, softmax_pair, widen
-from ._types import Axis
+from ._types import Shape
 
 
 class SoftmaxStatistics(NamedTuple):
@@ -35,15 +36,14 @@ class SoftmaxStatistics(NamedTuple):
     """Whether x_y is the largest logit (bool; a tie for the largest counts)."""
 
 
-def classes_last(x: Array, axis: Axis) -> Array:
+def classes_last(x: Array, axis: Shape) -> Array:
     """`x` with the class axes moved to the end and flattened into one, as in optax."""
-    axes = (axis,) if isinstance(axis, int) else axis
-    axes = tuple(a % x.ndim for a in axes)
-    batch = tuple(a for a in range(x.ndim) if a not in axes)
-    return x.transpose(batch + axes).reshape(*(x.shape[a] for a in batch), -1)
+    batch = tuple(a for a in range(x.ndim) if a not in axis)
+    count = math.prod(x.shape[a] for a in axis)
+    return x.transpose(batch + axis).reshape(*(x.shape[a] for a in batch), count)
 
 
-def allowed_logits(logits: Array, axis: Axis, class_where: Array | None) -> Array:
+def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
     """The logits in the computing dtype, classes last, forbidden classes at −inf."""
     if class_where is not None:
         logits = jnp.where(

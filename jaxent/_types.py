@@ -7,6 +7,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 Axis = int | tuple[int, ...]
+Shape = tuple[int, ...]
+"""Lengths, or axes counted from 0."""
+AxisName = str | tuple[str, ...]
+"""The name or names of mapped axes, such as those of a mesh."""
+
 Number = float | Array
 """A Python number, or a traced scalar such as a schedule's value."""
 
