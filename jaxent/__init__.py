@@ -29,7 +29,7 @@ from ._sigmoid import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entro
 from ._sigmoid import sigmoid_focal_loss as sigmoid_focal_loss
 from ._softmax import softmax_cross_entropy as softmax_cross_entropy
 from ._softmax import (
-    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
 from ._softmax import softmax_statistics as softmax_statistics
 from ._statistics import SoftmaxStatistics as SoftmaxStatistics

@@ -8,6 +8,7 @@ values; values of arrays are checked only under `jax.experimental.checkify`.
 
 import math
 import operator
+from numbers import Real
 from typing import NoReturn
 
 import jax.numpy as jnp
@@ -17,8 +18,6 @@ from jax.typing import ArrayLike
 
 from ._exact import widen
 from ._types import Axis, ClassInputs, Shape
-
-NO_BROADCAST = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
 
 
 def fail(
@@ -75,7 +74,8 @@ def mask(call: str, argument: str, x: ArrayLike) -> Array:
 def same_shape(call: str, argument: str, x: Array, shape: Shape, like: str):
     if x.shape != shape:
         must = f"have shape {shape} (that of `{like}`)"
-        fail(ValueError, call, argument, must, x.shape, NO_BROADCAST)
+        remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+        fail(ValueError, call, argument, must, x.shape, remedy)
 
 
 def axes(call: str, axis: Axis, argument: str, x: Array) -> Shape:
@@ -84,12 +84,11 @@ def axes(call: str, axis: Axis, argument: str, x: Array) -> Shape:
     if not all(hasattr(a, "__index__") for a in given):
         remedy = "Name the class axis, or the axes that labels are flat indices of."
         fail(TypeError, call, "axis", "be an int or a tuple of ints", axis, remedy)
-    found = {operator.index(a) % max(x.ndim, 1) for a in given}
-    if not given or any(not -x.ndim <= a < x.ndim for a in given):
-        must = f"name axes of `{argument}`, of shape {x.shape}"
+    distinct = {operator.index(a) % max(x.ndim, 1) for a in given}
+    inside = all(-x.ndim <= a < x.ndim for a in given)
+    if not given or not inside or len(distinct) < len(given):
+        must = f"name axes of `{argument}`, of shape {x.shape}, each once"
         fail(ValueError, call, "axis", must, axis, "-1 is the last axis.")
-    if len(found) < len(given):
-        fail(ValueError, call, "axis", "name each axis once", axis, "Drop the second.")
     return tuple(operator.index(a) % x.ndim for a in given)
 
 
@@ -154,23 +153,23 @@ def broadcastable(
 
 
 def number(
-    call: str, argument: str, x: ArrayLike, bounds: tuple[float, float]
+    call: str, argument: str, x: object, bounds: tuple[float, float]
 ) -> float | Array:
     """A finite scalar within bounds; a traced one is taken at its word."""
-    if isinstance(x, int | float) and not isinstance(x, bool):
-        if not bounds[0] <= x <= bounds[1] or math.isinf(x):
-            must = f"be a number from {bounds[0]:g} to {bounds[1]:g}"
-            fail(ValueError, call, argument, must, x, "The docstring has its formula.")
-        return float(x)
-    x = array(call, argument, x)
-    if x.shape != () or not jnp.issubdtype(x.dtype, jnp.floating):
+    if isinstance(x, Array) and x.shape == () and jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    if isinstance(x, bool) or not isinstance(x, Real):
         remedy = "Pass a Python number, or a float scalar such as a schedule's value."
         fail(TypeError, call, argument, "be one real number", x, remedy)
-    return x
+    value, (low, high) = float(x), bounds
+    if not low <= value <= high or math.isinf(value):
+        must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
+        fail(ValueError, call, argument, must, x, "The docstring has its formula.")
+    return value
 
 
-def option(call: str, argument: str, x: ArrayLike, high: float) -> float | Array | None:
-    """An option in [0, high] that is off at 0, and then costs nothing."""
+def option(call: str, argument: str, x: object, high: float) -> float | Array | None:
+    """An option that is off at 0, and then costs nothing."""
     x = number(call, argument, x, (0.0, high))
     return None if isinstance(x, float) and x == 0 else x
 
@@ -219,7 +218,7 @@ def per_class(call: str, x: ArrayLike | None, count: int) -> Array | None:
 def ignored(call: str, index: int | None) -> int | None:
     if index is None or hasattr(index, "__index__"):
         return index if index is None else operator.index(index)
-    remedy = "Pass an int, such as -100, or use `where=labels != ignored`."
+    remedy = "Pass an int, such as -100; for several, `where` takes any mask."
     fail(TypeError, call, "ignore_index", "be one integer", repr(index), remedy)
 
 
@@ -262,11 +261,15 @@ def paired(
     return x.astype(dtype), y.astype(dtype)
 
 
+def paired_logits(call: str, p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
+    return paired(call, ("p_logits", "q_logits"), p, floats(call, "q_logits", q))
+
+
 def unit(call: str, base: float | None) -> float:
     """Nats in a unit of information with logarithms to the base."""
     if base is None:
         return 1.0
-    if not isinstance(base, int | float) or not 1 < base < math.inf:
+    if not isinstance(base, Real) or not 1 < base < math.inf:
         remedy = "2 gives bits, 10 hartleys; leave it out for nats."
         fail(ValueError, call, "base", "be a number above 1", repr(base), remedy)
     return math.log(base)

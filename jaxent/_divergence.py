@@ -159,7 +159,7 @@ def kl_divergence_from_logits(
       the log-ratio, McCullagh (1987), Tensor Methods in Statistics, §2.2.
     """
     call = "kl_divergence_from_logits"
-    a, b = _checks.paired(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    a, b = _checks.paired_logits(call, p_logits, q_logits)
     axes = _checks.class_axes(call, axis, "p_logits", a)
     unit = _checks.unit(call, base)
     return _divergence(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
@@ -231,7 +231,7 @@ def js_divergence_from_logits(
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
     call = "js_divergence_from_logits"
-    a, b = _checks.paired(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    a, b = _checks.paired_logits(call, p_logits, q_logits)
     axes = _checks.class_axes(call, axis, "p_logits", a)
     unit = _checks.unit(call, base)
     return _divergence(a, b, axis=axes, unit=unit, divergence=js_of_logits)
@@ -250,7 +250,7 @@ def _from_predictions(
     names = ("log_predictions", name)
     log_q, target = _checks.paired(call, names, log_predictions, targets)
     axes = _checks.class_axes(call, axis, "log_predictions", log_q)
-    keep = _checks.positions(call, where, _checks.batch_shape(log_q, axes), log_q.shape)
+    keep = _checks.positions(call, where, _checks.batch_shape(log_q, axes))
     return _summed(log_q, target, keep, axis=axes, term=term)
 
 

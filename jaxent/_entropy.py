@@ -146,7 +146,7 @@ def cross_entropy_from_logits(
     Source: Cover & Thomas (2006), Elements of Information Theory, §2.3.
     """
     call = "cross_entropy_from_logits"
-    a, b = _checks.paired(call, ("p_logits", "q_logits"), p_logits, q_logits)
+    a, b = _checks.paired_logits(call, p_logits, q_logits)
     axes = _checks.class_axes(call, axis, "p_logits", a)
     return _cross_entropy_from_logits(a, b, axis=axes, unit=_checks.unit(call, base))
 

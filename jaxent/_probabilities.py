@@ -104,7 +104,7 @@ def categorical_cross_entropy(
     call = "categorical_cross_entropy"
     p, q = _checks.paired(call, ("probs", "labels"), probs, labels)
     axes = _checks.class_axes(call, axis, "probs", p)
-    keep = _checks.positions(call, where, _checks.batch_shape(p, axes), p.shape)
+    keep = _checks.positions(call, where, _checks.batch_shape(p, axes))
     return _categorical_cross_entropy(p, q, keep, _clip(call, eps), axis=axes)
 
 
@@ -165,7 +165,7 @@ def negative_log_likelihood(
     axes = _checks.class_axes(call, axis, "log_probs", log_p)
     shape = _checks.batch_shape(log_p, axes)
     ids = _checks.class_ids(call, labels, shape, log_p.shape)
-    keep = _checks.positions(call, where, shape, log_p.shape)
+    keep = _checks.positions(call, where, shape)
     index = _checks.ignored(call, ignore_index)
     count = math.prod(log_p.shape[a] for a in axes)
     weights = _checks.per_class(call, class_weights, count)

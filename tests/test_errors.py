@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every message, to the letter: the mistake, and what the person is told."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxent
+
+X = jnp.zeros((8, 5))
+Y = jnp.zeros(8, jnp.int32)
+KEEP = jnp.ones(8, bool)
+IDS = "softmax_cross_entropy_with_integer_labels"
+DENSE = "softmax_cross_entropy"
+BINARY = "sigmoid_binary_cross_entropy"
+
+PER_LABEL = "have shape (8,) (the logits' without the class axis)"
+FORMULA = "The docstring has its formula."
+LAST = "-1 is the last axis."
+PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
+REDUCE = "multipliers go to `jaxent.reduce`."
+RESHAPE = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+SCALAR = "Pass a Python number, or a float scalar such as a schedule's value."
+
+# What is called, with what; the argument named, what it must be, what it got, and
+# what to do. A TypeError is about a dtype or a Python type, a ValueError all else.
+# fmt: off
+MISTAKES = [
+    # labels
+    (IDS, (X, jnp.zeros(8)), {}, TypeError, "labels", "be integer class ids", "float32[8]", "Cast ids with `.astype(jnp.int32)`."),
+    (IDS, (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
+    (IDS, (X, X.astype(int)), {}, ValueError, "labels", PER_LABEL, "(8, 5)", PROBABILITIES),
+    (IDS, (X, Y[:, None]), {}, ValueError, "labels", PER_LABEL, "(8, 1)", "Drop the last axis: `labels[..., 0]`."),
+    (IDS, (X, Y[:4]), {}, ValueError, "labels", PER_LABEL, "(4,)", "Give one class id per position."),
+    (DENSE, (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", "For class ids use a loss of integer labels, or `jax.nn.one_hot`."),
+    (DENSE, (X, X[:, :4]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 4)", RESHAPE),
+    (DENSE, (X, X.astype(complex)), {}, TypeError, "labels", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
+    (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", RESHAPE),
+    (BINARY, (X[:, :1], jnp.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", RESHAPE),
+    ("negative_log_likelihood", (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
+    # logits
+    (IDS, (X.astype(int), Y), {}, TypeError, "logits", "be real floats", "int32[8, 5]", "Cast it: `logits.astype(jnp.float32)`."),
+    (IDS, (X[:, :0], Y), {}, ValueError, "logits", "have at least one class along axis -1", "(8, 0)", "A distribution over nothing has no value."),
+    (DENSE, ("logits", X), {}, TypeError, "logits", "be an array", "str", "Pass a JAX or NumPy array, or nested lists of numbers."),
+    (DENSE, ([[1.0], [1.0, 2.0]], X), {}, TypeError, "logits", "be an array", "list", "Pass a JAX or NumPy array, or nested lists of numbers."),
+    ("js_divergence_from_logits", (X, X.astype(int)), {}, TypeError, "q_logits", "be real floats", "int32[8, 5]", "Cast it: `q_logits.astype(jnp.float32)`."),
+    ("kl_divergence", (X, X[:3]), {}, ValueError, "targets", "have shape (8, 5) (that of `log_predictions`)", "(3, 5)", RESHAPE),
+    # masks
+    (IDS, (X, Y), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To choose classes, not positions, use `class_where`."),
+    (IDS, (X, Y), {"where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
+    (IDS, (X, Y), {"where": X[:, 0]}, TypeError, "where", "be booleans, True to keep", "float32[8]", "Write `where != 0`; " + REDUCE),
+    (IDS, (X, Y), {"class_where": KEEP}, ValueError, "class_where", "broadcast to the logits' shape (8, 5)", "(8,)", "It says which classes are allowed; positions to keep are `where`."),
+    (IDS, (X, Y), {"class_where": Y[:5]}, TypeError, "class_where", "be booleans, True to keep", "int32[5]", "Write `class_where != 0`; " + REDUCE),
+    ("kl_divergence", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "It says which positions to keep, one boolean each."),
+    # axes
+    (IDS, (X, Y), {"axis": 2}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "2", LAST),
+    (IDS, (X, Y), {"axis": (0, -2)}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "(0, -2)", LAST),
+    (IDS, (X, Y), {"axis": ()}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "()", LAST),
+    (IDS, (X[0, 0], Y[0]), {}, ValueError, "axis", "name axes of `logits`, of shape (), each once", "-1", LAST),
+    (IDS, (X, Y), {"axis": 1.0}, TypeError, "axis", "be an int or a tuple of ints", "1.0", "Name the class axis, or the axes that labels are flat indices of."),
+    ("entropy", (X,), {"axis": 3}, ValueError, "axis", "name axes of `probs`, of shape (8, 5), each once", "3", LAST),
+    ("reduce", (X,), {"axis": 2}, ValueError, "axis", "name axes of `values`, of shape (8, 5), each once", "2", LAST),
+    # options
+    (IDS, (X, Y), {"label_smoothing": 1.5}, ValueError, "label_smoothing", "be from 0 to 1", "1.5", FORMULA),
+    (IDS, (X, Y), {"label_smoothing": jnp.ones(8)}, TypeError, "label_smoothing", "be one real number", "float32[8]", SCALAR),
+    (IDS, (X, Y), {"z_loss": -0.5}, ValueError, "z_loss", "be from 0 up", "-0.5", FORMULA),
+    (IDS, (X, Y), {"z_loss": float("nan")}, ValueError, "z_loss", "be from 0 up", "nan", FORMULA),
+    (IDS, (X, Y), {"z_loss": "1e-4"}, TypeError, "z_loss", "be one real number", "1e-4", SCALAR),
+    (IDS, (X, Y), {"class_weights": jnp.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
+    (IDS, (X, Y), {"ignore_index": -100.0}, TypeError, "ignore_index", "be one integer", "-100.0", "Pass an int, such as -100; for several, `where` takes any mask."),
+    ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", FORMULA),
+    ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", FORMULA),
+    ("poly_loss_cross_entropy", (X, X), {"epsilon": -2}, ValueError, "epsilon", "be from -1 up", "-2", FORMULA),
+    (BINARY, (X, X), {"pos_weight": jnp.ones(8)}, ValueError, "pos_weight", "broadcast to shape (8, 5) (that of `logits`)", "(8,)", "Give one number, one per last axis, or one per element."),
+    ("sigmoid_focal_loss", (X, X), {"alpha": 2.0}, ValueError, "alpha", "be from 0 to 1", "2.0", FORMULA),
+    ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", FORMULA),
+    ("entropy", (X,), {"base": 1}, ValueError, "base", "be a number above 1", "1", "2 gives bits, 10 hartleys; leave it out for nats."),
+    ("entropy_from_logits", (X,), {"base": "2"}, ValueError, "base", "be a number above 1", "'2'", "2 gives bits, 10 hartleys; leave it out for nats."),
+    # reductions and helpers
+    ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean'", "'average'", "The docstring defines them."),
+    ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean", and `values` have an axis', "0", 'For another denominator reduce by "sum", and divide.'),
+    ("reduce", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
+    ("reduce", (X,), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "It says which positions to keep, one boolean each."),
+    ("reduce", (Y,), {}, TypeError, "values", "be real floats", "int32[8]", "Cast it: `values.astype(jnp.float32)`."),
+    ("WeightedMean.from_values", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
+    ("next_token_labels", (X,), {}, TypeError, "tokens", "be integers", "float32[8, 5]", "Cast it: `tokens.astype(jnp.int32)`."),
+    ("next_token_labels", (Y[0],), {}, ValueError, "tokens", "have an axis", "()", "The last axis is the sequence."),
+    ("next_token_labels", (Y,), {"segment_ids": Y[:3]}, ValueError, "segment_ids", "have shape (8,) (that of `tokens`)", "(3,)", RESHAPE),
+    ("smooth_labels", (X, -0.1), {}, ValueError, "alpha", "be from 0 to 1", "-0.1", FORMULA),
+    ("perplexity", (2,), {}, TypeError, "mean_nll", "be real floats", "int32[]", "Cast it: `mean_nll.astype(jnp.float32)`."),
+    ("bits_per_byte", (jnp.ones(3), 7), {}, ValueError, "num_bytes", "have shape (3,) (that of `total_nll`)", "()", RESHAPE),
+]
+# fmt: on
+
+
+def message(call, argument, must, got, remedy):
+    return f"`jaxent.{call}({argument}=...)` must {must}; got {got}. {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "options", "kind", "argument", "must", "got", "remedy"),
+    MISTAKES,
+    ids=[f"{m[0]}-{m[4]}-{i}" for i, m in enumerate(MISTAKES)],
+)
+def test_message(call, args, options, kind, argument, must, got, remedy):
+    with pytest.raises(kind) as error:
+        operator.attrgetter(call)(jaxent)(*args, **options)
+    assert str(error.value) == message(call, argument, must, got, remedy)
+
+
+@pytest.mark.parametrize(
+    ("transform", "labels", "got"),
+    [
+        (jax.jit, Y[:, None], "(8, 1)"),
+        (jax.grad, Y[:, None], "(8, 1)"),
+        (lambda f: lambda *args: jax.eval_shape(f, *args), Y[:, None], "(8, 1)"),
+        # Under vmap the shapes are those of one example.
+        (jax.vmap, Y[:, None], "(1,)"),
+    ],
+    ids=["jit", "grad", "eval_shape", "vmap"],
+)
+def test_mistakes_are_found_while_tracing(transform, labels, got):
+    shape = "()" if transform is jax.vmap else "(8,)"
+    must = f"have shape {shape} (the logits' without the class axis)"
+    with pytest.raises(ValueError, match="labels") as error:
+        transform(getattr(jaxent, IDS))(X, labels)
+    remedy = "Drop the last axis: `labels[..., 0]`."
+    assert str(error.value) == message(IDS, "labels", must, got, remedy)
