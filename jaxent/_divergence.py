@@ -11,7 +11,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks
-from ._exact import generalized_relative_entropy, jensen_shannon, relative_entropy
+from ._exact import (
+    generalized_relative_entropy,
+    jensen_shannon,
+    relative_entropy,
+    widen_both,
+)
 from ._information import js_of_logits, kl_of_logits
 from ._labels import drop
 from ._statistics import classes_last
@@ -160,7 +165,7 @@ def kl_divergence_from_logits(
     """
     call = "kl_divergence_from_logits"
     a, b = _checks.paired_logits(call, p_logits, q_logits)
-    axes = _checks.class_axes(call, axis, "p_logits", a)
+    axes, _ = _checks.class_axes(call, axis, "p_logits", a)
     unit = _checks.unit(call, base)
     return _divergence(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
 
@@ -196,7 +201,7 @@ def js_divergence(
     """
     call = "js_divergence"
     first, second = _checks.paired(call, ("p", "q"), p, q)
-    axes = _checks.class_axes(call, axis, "p", first)
+    axes, _ = _checks.class_axes(call, axis, "p", first)
     unit = _checks.unit(call, base)
     return _divergence(first, second, axis=axes, unit=unit, divergence=_js)
 
@@ -232,7 +237,7 @@ def js_divergence_from_logits(
     """
     call = "js_divergence_from_logits"
     a, b = _checks.paired_logits(call, p_logits, q_logits)
-    axes = _checks.class_axes(call, axis, "p_logits", a)
+    axes, _ = _checks.class_axes(call, axis, "p_logits", a)
     unit = _checks.unit(call, base)
     return _divergence(a, b, axis=axes, unit=unit, divergence=js_of_logits)
 
@@ -249,8 +254,8 @@ def _from_predictions(
     """The door of the divergences that optax has: one term a class, summed."""
     names = ("log_predictions", name)
     log_q, target = _checks.paired(call, names, log_predictions, targets)
-    axes = _checks.class_axes(call, axis, "log_predictions", log_q)
-    keep = _checks.positions(call, where, _checks.batch_shape(log_q, axes))
+    axes, shape = _checks.class_axes(call, axis, "log_predictions", log_q)
+    keep = _checks.positions(call, where, shape)
     return _summed(log_q, target, keep, axis=axes, term=term)
 
 
@@ -264,7 +269,8 @@ def _summed(
     term: Callable[[Array, Array], Array],
 ) -> Array:
     log_q, target = (
-        drop(classes_last(x, axis), keep, classes=True) for x in (log_q, target)
+        drop(classes_last(x, axis), keep, classes=True)
+        for x in widen_both(log_q, target)
     )
     return drop(jnp.sum(term(target, log_q), axis=-1), keep)
 
@@ -287,4 +293,5 @@ def _divergence(
     unit: float,
     divergence: Callable[[Array, Array], Array],
 ) -> Array:
+    a, b = widen_both(a, b)
     return divergence(classes_last(a, axis), classes_last(b, axis)) / unit

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from . import _checks
-from ._exact import widen, xlogy
+from ._exact import widen, widen_both, xlogy
 from ._information import entropy_of_logits, kl_of_logits
 from ._statistics import classes_last
 from ._types import Axis, Shape
@@ -42,9 +42,9 @@ def entropy(
     """
     call = "entropy"
     p = _checks.floats(call, "probs", probs)
-    axes = _checks.class_axes(call, axis, "probs", p)
+    axes, _ = _checks.class_axes(call, axis, "probs", p)
     unit = _checks.unit(call, base)
-    return _cross_entropy(widen(p), widen(p), axis=axes, unit=unit)
+    return _cross_entropy(p, p, axis=axes, unit=unit)
 
 
 def cross_entropy(
@@ -78,7 +78,7 @@ def cross_entropy(
     """
     call = "cross_entropy"
     first, second = _checks.paired(call, ("p", "q"), p, q)
-    axes = _checks.class_axes(call, axis, "p", first)
+    axes, _ = _checks.class_axes(call, axis, "p", first)
     return _cross_entropy(first, second, axis=axes, unit=_checks.unit(call, base))
 
 
@@ -111,7 +111,7 @@ def entropy_from_logits(
     """
     call = "entropy_from_logits"
     x = _checks.floats(call, "logits", logits)
-    axes = _checks.class_axes(call, axis, "logits", x)
+    axes, _ = _checks.class_axes(call, axis, "logits", x)
     return _entropy_from_logits(x, axis=axes, unit=_checks.unit(call, base))
 
 
@@ -147,12 +147,13 @@ def cross_entropy_from_logits(
     """
     call = "cross_entropy_from_logits"
     a, b = _checks.paired_logits(call, p_logits, q_logits)
-    axes = _checks.class_axes(call, axis, "p_logits", a)
+    axes, _ = _checks.class_axes(call, axis, "p_logits", a)
     return _cross_entropy_from_logits(a, b, axis=axes, unit=_checks.unit(call, base))
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
 def _cross_entropy(p: Array, q: Array, *, axis: Shape, unit: float) -> Array:
+    p, q = widen_both(p, q)
     return jnp.sum(classes_last(-xlogy(p, q), axis), axis=-1) / unit
 
 
@@ -165,5 +166,5 @@ def _entropy_from_logits(x: Array, *, axis: Shape, unit: float) -> Array:
 def _cross_entropy_from_logits(
     p: Array, q: Array, *, axis: Shape, unit: float
 ) -> Array:
-    p, q = classes_last(p, axis), classes_last(q, axis)
+    p, q = (classes_last(x, axis) for x in widen_both(p, q))
     return (entropy_of_logits(p) + kl_of_logits(p, q)) / unit

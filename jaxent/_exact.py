@@ -18,6 +18,13 @@ def widen(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def widen_both(x: Array, y: Array) -> tuple[Array, Array]:
+    """Both in the wider of their computing dtypes."""
+    x, y = widen(x), widen(y)
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    return x.astype(dtype), y.astype(dtype)
+
+
 class Pair(NamedTuple):
     """What a loss may know of the label's probability p, each to its own accuracy."""
 

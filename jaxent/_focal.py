@@ -63,8 +63,9 @@ def softmax_focal_loss(
     )  # fmt: skip
     gamma = _checks.number(call, "gamma", gamma, (0.0, math.inf))
     index = _checks.ignored(call, ignore_index)
+    checked = _checks.checked(call)
     return integer_label_loss(
-        inputs, gamma, call=call, axis=axes, ignore_index=index, loss=_focal_of
+        inputs, gamma, checked=checked, axis=axes, ignore_index=index, loss=_focal_of
     )
 
 
@@ -117,8 +118,9 @@ def generalized_cross_entropy(
     )  # fmt: skip
     q = _checks.number(call, "q", q, (0.0, 1.0))
     index = _checks.ignored(call, ignore_index)
+    checked = _checks.checked(call)
     return integer_label_loss(
-        inputs, q, call=call, axis=axes, ignore_index=index, loss=_generalized_of
+        inputs, q, checked=checked, axis=axes, ignore_index=index, loss=_generalized_of
     )
 
 

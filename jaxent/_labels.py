@@ -26,18 +26,20 @@ def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array 
 
 
 def class_ids(
-    call: str, labels: Array, keep: Array | None, count: int
+    checked: str | None, labels: Array, keep: Array | None, count: int
 ) -> tuple[Array, Array]:
     """int32 ids, and the factor of the loss: 1, or NaN where the id is out of range.
 
     A product, not a select: its derivative is NaN too, so that nothing trains
-    silently. Ids out of range match no class; dropped ones are not read.
+    silently. Ids out of range match no class; dropped ones are not read. `checked` is
+    the call to name in a run-time check, if `checkify` is to make one.
     """
     if keep is not None:
         labels = jnp.where(keep, labels, 0)
     # Narrow types are widened before they meet the count, wide ones after.
     ids = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
-    _checks.in_range_under_checkify(call, ids, keep, count)
+    if checked is not None:
+        _checks.in_range(checked, ids, keep, count)
     valid = (ids >= 0) & (ids < count)
     return jnp.where(valid, ids, -1).astype(jnp.int32), jnp.where(valid, 1.0, jnp.nan)
 
@@ -85,7 +87,7 @@ def smooth_labels(
     """
     call = "smooth_labels"
     y = _checks.weights(call, "labels", labels)
-    axes = _checks.class_axes(call, axis, "labels", y)
+    axes, _ = _checks.class_axes(call, axis, "labels", y)
     alpha = _checks.number(call, "alpha", alpha, (0.0, 1.0))
     allowed = _checks.classes(call, class_where, y)
     return _smooth_labels(y, alpha, allowed, axis=axes)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks
-from ._exact import product, widen, xlog1py, xlogy
+from ._exact import product, widen, widen_both, xlog1py, xlogy
 from ._labels import class_ids, drop, kept
 from ._statistics import classes_last, one_hot
 from ._types import Axis, Shape
@@ -60,7 +60,7 @@ def binary_cross_entropy(
 def _binary_cross_entropy(
     p: Array, y: Array, keep: Array | None, eps: ArrayLike | None
 ):
-    p, y = drop(p, keep), drop(y, keep)
+    p, y = (drop(a, keep) for a in widen_both(p, y))
     if eps is None:
         return drop(0 - xlogy(y, p) - xlog1py(1 - y, -p), keep)
     loss = 0 - xlogy(y, _clipped(p, eps)) - xlogy(1 - y, _clipped(1 - p, eps))
@@ -103,8 +103,8 @@ def categorical_cross_entropy(
     """
     call = "categorical_cross_entropy"
     p, q = _checks.paired(call, ("probs", "labels"), probs, labels)
-    axes = _checks.class_axes(call, axis, "probs", p)
-    keep = _checks.positions(call, where, _checks.batch_shape(p, axes))
+    axes, shape = _checks.class_axes(call, axis, "probs", p)
+    keep = _checks.positions(call, where, shape)
     return _categorical_cross_entropy(p, q, keep, _clip(call, eps), axis=axes)
 
 
@@ -112,6 +112,7 @@ def categorical_cross_entropy(
 def _categorical_cross_entropy(
     p: Array, q: Array, keep: Array | None, eps: ArrayLike | None, *, axis: Shape
 ) -> Array:
+    p, q = widen_both(p, q)
     p, q = (drop(classes_last(a, axis), keep, classes=True) for a in (p, q))
     return drop(jnp.sum(-xlogy(q, _clipped(p, eps)), axis=-1), keep)
 
@@ -162,25 +163,28 @@ def negative_log_likelihood(
     """
     call = "negative_log_likelihood"
     log_p = _checks.floats(call, "log_probs", log_probs)
-    axes = _checks.class_axes(call, axis, "log_probs", log_p)
-    shape = _checks.batch_shape(log_p, axes)
+    axes, shape = _checks.class_axes(call, axis, "log_probs", log_p)
     ids = _checks.class_ids(call, labels, shape, log_p.shape)
     keep = _checks.positions(call, where, shape)
     index = _checks.ignored(call, ignore_index)
+    checked = _checks.checked(call)
     count = math.prod(log_p.shape[a] for a in axes)
     weights = _checks.per_class(call, class_weights, count)
     return _negative_log_likelihood(
-        log_p, ids, keep, weights, axis=axes, ignore_index=index
+        log_p, ids, keep, weights, checked=checked, axis=axes, ignore_index=index
     )
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "ignore_index"), inline=True)
+@functools.partial(
+    jax.jit, static_argnames=("checked", "axis", "ignore_index"), inline=True
+)
 def _negative_log_likelihood(
     log_p: Array,
     labels: Array,
     where: Array | None,
     weights: Array | None,
     *,
+    checked: str | None,
     axis: Shape,
     ignore_index: int | None,
 ) -> Array:
@@ -188,7 +192,7 @@ def _negative_log_likelihood(
     keep = kept(labels, where, ignore_index)
     log_p = drop(log_p, keep, classes=True)
     count = log_p.shape[-1]
-    labels, poison = class_ids("negative_log_likelihood", labels, keep, count)
+    labels, poison = class_ids(checked, labels, keep, count)
     # A label out of range reads every class, so that every gradient is NaN.
     hit = one_hot(labels, log_p) | (labels < 0)[..., None]
     if weights is not None:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks
-from ._exact import widen
+from ._exact import widen, widen_both
 from ._labels import drop
 from ._types import Axis, AxisName, Reduction, Shape
 
@@ -117,12 +117,9 @@ def _reduce(
 
 def _weighted(values: Array, keep: Array | None, weights: Array | None) -> Array:
     """w·v, exactly 0 where dropped or of weight 0."""
-    v = drop(widen(values), keep)
     if weights is None:
-        return v
-    w = drop(widen(weights), keep)
-    dtype = jnp.promote_types(v.dtype, w.dtype)
-    v, w = v.astype(dtype), w.astype(dtype)
+        return drop(widen(values), keep)
+    v, w = (drop(x, keep) for x in widen_both(values, weights))
     return w * jnp.where((w == 0) & ~jnp.isfinite(v), 0, v)
 
 
@@ -137,6 +134,12 @@ def ratio(total: Array, weight: Array) -> Array:
     """total / weight, and 0, with gradient 0, where there is no weight."""
     empty = weight == 0
     return jnp.where(empty, 0, total / jnp.where(empty, 1, weight))
+
+
+@functools.partial(jax.jit, inline=True)
+def _sums(v: Array, keep: Array | None, w: Array | None) -> tuple[Array, Array]:
+    ones = jnp.ones_like(v)
+    return _total(_weighted(v, keep, w)), _total(_weighted(ones, keep, w))
 
 
 class WeightedMean(NamedTuple):
@@ -167,8 +170,7 @@ class WeightedMean(NamedTuple):
     ) -> "WeightedMean":
         """The mean of `values`; `where` and `weights` as in `jaxent.reduce`."""
         v, keep, w = _checked("WeightedMean.from_values", values, where, weights)
-        ones = jnp.ones_like(v)
-        return cls(_total(_weighted(v, keep, w)), _total(_weighted(ones, keep, w)))
+        return cls(*_sums(v, keep, w))
 
     def merge(self, other: "WeightedMean") -> "WeightedMean":
         """The mean over both."""
@@ -201,7 +203,12 @@ def perplexity(mean_nll: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     Source: Jelinek et al. (1977), Perplexity, a Measure of the Difficulty of Speech
       Recognition Tasks.
     """
-    return jnp.exp(widen(_checks.floats("perplexity", "mean_nll", mean_nll)))
+    return _perplexity(_checks.floats("perplexity", "mean_nll", mean_nll))
+
+
+@functools.partial(jax.jit, inline=True)
+def _perplexity(mean_nll: Array) -> Array:
+    return jnp.exp(widen(mean_nll))
 
 
 def bits_per_byte(
@@ -224,7 +231,13 @@ def bits_per_byte(
     Source: Gao et al. (2020), The Pile, §3.1.
     """
     call = "bits_per_byte"
-    total = widen(_checks.floats(call, "total_nll", total_nll))
+    total = _checks.floats(call, "total_nll", total_nll)
     count = _checks.weights(call, "num_bytes", num_bytes)
     _checks.same_shape(call, "num_bytes", count, total.shape, "total_nll")
+    return _bits_per_byte(total, count)
+
+
+@functools.partial(jax.jit, inline=True)
+def _bits_per_byte(total: Array, count: Array) -> Array:
+    total = widen(total)
     return total / (count.astype(total.dtype) * math.log(2))

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks
-from ._exact import focal, product, sigmoid_pair
+from ._exact import focal, product, sigmoid_pair, widen_both
 from ._labels import drop
 from ._types import Number
 
@@ -53,7 +53,7 @@ def sigmoid_binary_cross_entropy(
     keep = _checks.positions(call, where, x.shape)
     alpha = _checks.option(call, "label_smoothing", label_smoothing, 1.0)
     if pos_weight is not None:
-        pos_weight = _checks.broadcastable(call, "pos_weight", pos_weight, x, "logits")
+        pos_weight = _checks.broadcastable(call, "pos_weight", pos_weight, x)
     return _sigmoid_binary_cross_entropy(x, y, keep, pos_weight, alpha)
 
 
@@ -65,7 +65,7 @@ def _sigmoid_binary_cross_entropy(
     pos_weight: Array | None,
     alpha: ArrayLike | None,
 ) -> Array:
-    x, y = drop(x, keep), drop(y, keep)
+    x, y = (drop(a, keep) for a in widen_both(x, y))
     if alpha is not None:
         alpha = jnp.asarray(alpha, x.dtype)
         y = (1 - alpha) * y + alpha / 2
@@ -141,7 +141,7 @@ def sigmoid_focal_loss(
 def _sigmoid_focal_loss(
     x: Array, y: Array, keep: Array | None, alpha: ArrayLike | None, gamma: ArrayLike
 ) -> Array:
-    x, y = drop(x, keep), drop(y, keep)
+    x, y = (drop(a, keep) for a in widen_both(x, y))
     yes, no = sigmoid_pair(x), sigmoid_pair(-x)
     wrong = y * yes.one_minus_prob + (1 - y) * no.one_minus_prob
     nll = binary_cross_entropy_of(x, y, jnp.ones_like(x))

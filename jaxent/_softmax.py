@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks
-from ._exact import product, widen
+from ._exact import product, widen_both
 from ._labels import class_ids, drop, kept, uniform
 from ._statistics import (
     SoftmaxStatistics,
@@ -91,8 +91,9 @@ def softmax_cross_entropy_with_integer_labels(
         integer=True,
     )  # fmt: skip
     index = _checks.ignored(call, ignore_index)
+    checked = _checks.checked(call)
     return integer_label_loss(
-        inputs, call=call, axis=axes, ignore_index=index, loss=cross_entropy_of
+        inputs, checked=checked, axis=axes, ignore_index=index, loss=cross_entropy_of
     )
 
 
@@ -183,13 +184,16 @@ def softmax_statistics(
         call, logits, labels, axis=axis, where=None, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
     )  # fmt: skip
-    return _softmax_statistics(inputs, axis=axes)
+    checked = _checks.checked(call)
+    return _softmax_statistics(inputs, checked=checked, axis=axes)
 
 
-@functools.partial(jax.jit, static_argnames="axis", inline=True)
-def _softmax_statistics(inputs: ClassInputs, *, axis: Shape) -> SoftmaxStatistics:
+@functools.partial(jax.jit, static_argnames=("checked", "axis"), inline=True)
+def _softmax_statistics(
+    inputs: ClassInputs, *, checked: str | None, axis: Shape
+) -> SoftmaxStatistics:
     x = allowed_logits(inputs.logits, axis, inputs.class_where)
-    labels, poison = class_ids("softmax_statistics", inputs.labels, None, x.shape[-1])
+    labels, poison = class_ids(checked, inputs.labels, None, x.shape[-1])
     *numbers, correct = statistics(x, labels)
     nll, one_minus_prob, log_normalizer, label_logit = (
         number * poison.astype(x.dtype) for number in numbers
@@ -199,13 +203,13 @@ def _softmax_statistics(inputs: ClassInputs, *, axis: Shape) -> SoftmaxStatistic
 
 
 @functools.partial(
-    jax.jit, static_argnames=("call", "axis", "ignore_index", "loss"), inline=True
+    jax.jit, static_argnames=("checked", "axis", "ignore_index", "loss"), inline=True
 )
 def integer_label_loss(
     inputs: ClassInputs,
     parameter: ArrayLike | None = None,
     *,
-    call: str,
+    checked: str | None,
     axis: Shape,
     ignore_index: int | None,
     loss: PairLoss,
@@ -213,7 +217,7 @@ def integer_label_loss(
     """Any pair loss at the label, with every option; one value per position."""
     x = allowed_logits(inputs.logits, axis, inputs.class_where)
     keep = kept(inputs.labels, inputs.where, ignore_index)
-    labels, poison = class_ids(call, inputs.labels, keep, x.shape[-1])
+    labels, poison = class_ids(checked, inputs.labels, keep, x.shape[-1])
     x = drop(x, keep, classes=True)
     parameter = None if parameter is None else jnp.asarray(parameter, x.dtype)
     s = statistics(x, labels)
@@ -242,9 +246,9 @@ def distribution_label_loss(
     loss: PairLoss,
 ) -> Array:
     """Any pair loss, averaged over the label distribution; one value per position."""
-    dtype = jnp.promote_types(widen(inputs.logits).dtype, widen(inputs.labels).dtype)
-    x = allowed_logits(inputs.logits, axis, inputs.class_where).astype(dtype)
-    labels = classes_last(inputs.labels.astype(dtype), axis)
+    logits, labels = widen_both(inputs.logits, inputs.labels)
+    x = allowed_logits(logits, axis, inputs.class_where)
+    labels, dtype = classes_last(labels, axis), x.dtype
     x, labels = (drop(a, inputs.where, classes=True) for a in (x, labels))
     parameter = None if parameter is None else jnp.asarray(parameter, dtype)
     if inputs.label_smoothing is not None:

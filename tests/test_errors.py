@@ -73,7 +73,7 @@ MISTAKES = [
     ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", FORMULA),
     ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", FORMULA),
     ("poly_loss_cross_entropy", (X, X), {"epsilon": -2}, ValueError, "epsilon", "be from -1 up", "-2", FORMULA),
-    (BINARY, (X, X), {"pos_weight": jnp.ones(8)}, ValueError, "pos_weight", "broadcast to shape (8, 5) (that of `logits`)", "(8,)", "Give one number, one per last axis, or one per element."),
+    (BINARY, (X, X), {"pos_weight": jnp.ones(8)}, ValueError, "pos_weight", "broadcast to the logits' shape (8, 5)", "(8,)", "Give one number, one per last axis, or one per element."),
     ("sigmoid_focal_loss", (X, X), {"alpha": 2.0}, ValueError, "alpha", "be from 0 to 1", "2.0", FORMULA),
     ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", FORMULA),
     ("entropy", (X,), {"base": 1}, ValueError, "base", "be a number above 1", "1", "2 gives bits, 10 hartleys; leave it out for nats."),
