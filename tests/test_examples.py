@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every example runs, shortened, as a user would start it, with warnings as errors.
+
+In processes of their own: the examples are to work at JAX's defaults, not at the
+strict settings of this suite.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mpmath
+import numpy as np
+import pytest
+
+for needed in ("equinox", "flax", "matplotlib", "optax", "sklearn", "tqdm"):
+    pytest.importorskip(needed, reason="the examples need the extra `demo`")
+
+ROOT = Path(__file__).parents[1]
+PICTURE_BYTES = range(8_000, 150_000)
+
+
+def run(*command: object) -> str:
+    """The output of `python *command` at the root of the repository."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    process = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, command)],
+        cwd=ROOT,
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path, "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+def assert_picture(path: Path):
+    from matplotlib.image import imread
+
+    assert path.stat().st_size in PICTURE_BYTES
+    pixels = imread(path)
+    assert min(pixels.shape[:2]) > 300
+    assert pixels[..., :3].std() > 0.05
+
+
+def markdown_tables(text: str) -> list[list[dict[str, float]]]:
+    """The rows of every Markdown table, by column."""
+    tables = []
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        lines = [line.strip("| ").split(" | ") for line in block.splitlines()]
+        header, _, *rows = lines
+        tables.append([dict(zip(header, map(float, row), strict=True)) for row in rows])
+    return tables
+
+
+def test_demo(tmp_path):
+    text = run("-m", "examples.demo", "--epochs", 4, "--output", tmp_path)
+    assert len(re.findall(r"^ +\d +[\d.]+ +[\d.]+%", text, re.MULTILINE)) == 4
+    accuracy = float(re.search(r"Test: .* accuracy ([\d.]+)%", text)[1])
+    assert accuracy > 90
+    assert text.count("jaxent         optax") == 3
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert pictures == {
+        "log-loss-curves.png", "loss-against-margin.png", "training-curves.png"
+    }  # fmt: skip
+    for name in pictures:
+        assert_picture(tmp_path / name)
+
+
+def test_digits(tmp_path):
+    text = run(
+        "examples/digits.py", "--epochs", 1, "--seed", 3, "--batch-size", 100,
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert re.search(r"Test: loss [\d.]+ nats, accuracy [\d.]+%, perplexity", text)
+    assert_picture(tmp_path / "training-curves.png")
+
+
+def test_exactness_tables_hold_the_truth(tmp_path):
+    from examples.exactness import CLASSES, DISTANCES, MARGINS
+
+    text = run("examples/exactness.py", "--markdown", "--output", tmp_path)
+    losses, gradients, divergences = markdown_tables(text)
+    assert not list(tmp_path.iterdir())
+
+    noise = np.random.default_rng(0).normal(size=CLASSES).astype(np.float32)
+    rest = [mpmath.mpf(float(x)) for x in noise[1:]]
+    for margin, loss, gradient in zip(MARGINS, losses, gradients, strict=True):
+        label = mpmath.mpf(float(noise[1:].max() + np.float32(margin)))
+        t = mpmath.fsum(mpmath.exp(x - label) for x in rest)
+        for column in ("true", "jaxent"):
+            # At margin 80 the smallest terms are below float32's range.
+            exact = 1e-3 if (column, margin) == ("jaxent", 80) else 1e-5
+            assert loss[column] == pytest.approx(float(mpmath.log1p(t)), exact)
+            assert gradient[column] == pytest.approx(float(-t / (1 + t)), exact)
+        assert loss["margin"] == gradient["margin"] == margin
+        collapsed = loss["optax"], loss["log_softmax"], gradient["optax"]
+        assert (collapsed == (0, 0, 0)) == (margin >= 20)
+
+    for distance, row in zip(DISTANCES, divergences, strict=True):
+        assert row["Δ"] == distance
+        assert row["jaxent"] == pytest.approx(row["true"], 1e-5)
+        assert row["true"] == pytest.approx(distance**2 / 2, 0.2)
+    assert abs(divergences[-1]["optax"] / divergences[-1]["true"] - 1) > 1
+
+
+@pytest.mark.parametrize("name", ["flax_nnx", "flax_linen", "equinox"])
+def test_loop_before_and_after(name):
+    text = run(f"examples/{name}_loop.py")
+    rows = re.findall(r"^step (\d+) +([\d.]+) +([\d.]+)$", text, flags=re.MULTILINE)
+    (first, *start), (last, *end) = [[float(x) for x in row] for row in rows]
+    assert (first, last) == (1, 100)
+    assert start[0] == pytest.approx(start[1], abs=2e-6)
+    assert end[0] == pytest.approx(end[1], abs=2e-6)
+    assert end[1] < start[1] / 4
+
+
+def test_grokking(tmp_path):
+    command = ["--seeds", 5, "--steps", 40, "--points", 2, "--output", tmp_path]
+    text = run("examples/grokking.py", *command)
+    record = json.loads((tmp_path / "grokking.json").read_text())
+    assert [run["loss"] for run in record["runs"]] == ["optax", "float64", "jaxent"]
+    for one in record["runs"]:
+        history = one["history"]
+        assert history["step"] == [0, 20, 40]
+        assert history["true_loss"][0] == pytest.approx(np.log(53), abs=0.1)
+        assert history["true_loss"][2] < history["true_loss"][0]
+        assert history["reported_loss"] == pytest.approx(history["true_loss"], 1e-3)
+        assert f"{one['loss']:7} {one['seed']:5}" in text
+    assert_picture(tmp_path / "grokking.png")
+
+
+def test_recorded_grokking():
+    """The committed record is whole, small, and says how it was made."""
+    path = ROOT / "docs" / "results" / "grokking.json"
+    assert path.stat().st_size < 100_000
+    record = json.loads(path.read_text())
+    assert record["command"].startswith("python examples/grokking.py --seeds 0 1")
+    runs = {(run["loss"], run["seed"]): run["history"] for run in record["runs"]}
+    assert len(runs) == 6
+    for seed in (0, 1):
+        assert runs["optax", seed]["step"][-1] == 10_000
+        accuracy = {loss: runs[loss, seed]["test_accuracy"][-1] for loss, _ in runs}
+        assert accuracy["jaxent"] > accuracy["optax"]
+        assert runs["optax", seed]["share_reported_zero"][-1] > 0.5
+        assert runs["jaxent", seed]["share_reported_zero"][-1] == 0
+    assert_picture(path.with_suffix(".png"))
