@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-entropy for JAX: exact, composable, one value per position, in nats."""
 
+from ._distillation import linear_kl_divergence as linear_kl_divergence
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
 from ._divergence import js_divergence as js_divergence
 from ._divergence import js_divergence_from_logits as js_divergence_from_logits
@@ -16,8 +17,12 @@ from ._entropy import entropy_from_logits as entropy_from_logits
 from ._focal import generalized_cross_entropy as generalized_cross_entropy
 from ._focal import poly_loss_cross_entropy as poly_loss_cross_entropy
 from ._focal import softmax_focal_loss as softmax_focal_loss
+from ._fused import LinearSoftmaxStatistics as LinearSoftmaxStatistics
 from ._labels import next_token_labels as next_token_labels
 from ._labels import smooth_labels as smooth_labels
+from ._linear import linear_softmax_cross_entropy as linear_softmax_cross_entropy
+from ._linear import linear_softmax_loss as linear_softmax_loss
+from ._linear import linear_softmax_statistics as linear_softmax_statistics
 from ._probabilities import binary_cross_entropy as binary_cross_entropy
 from ._probabilities import categorical_cross_entropy as categorical_cross_entropy
 from ._probabilities import negative_log_likelihood as negative_log_likelihood

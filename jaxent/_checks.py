@@ -6,10 +6,8 @@ and what to do. All are raised while tracing, from shapes, dtypes and Python
 values; values of arrays are checked only under `jax.experimental.checkify`.
 """
 
-import math
 import operator
 import sys
-from numbers import Real
 from typing import NoReturn
 
 import jax.numpy as jnp
@@ -17,7 +15,7 @@ from jax import Array, lax
 from jax.experimental import checkify
 from jax.typing import ArrayLike
 
-from ._types import Axis, ClassInputs, Shape
+from ._types import Axis, Shape
 
 
 def fail(
@@ -67,7 +65,7 @@ def weights(call: str, argument: str, x: ArrayLike) -> Array:
 def mask(call: str, argument: str, x: ArrayLike) -> Array:
     x = array(call, argument, x)
     if x.dtype != jnp.bool_:
-        remedy = f"Write `{argument} != 0`; multipliers go to `jaxent.reduce`."
+        remedy = f"Write `{argument} != 0`; multipliers are `weights`."
         fail(TypeError, call, argument, "be booleans, True to keep", x, remedy)
     return x
 
@@ -146,28 +144,6 @@ def broadcastable(call: str, argument: str, x: ArrayLike, like: Array) -> Array:
     return x
 
 
-def number(
-    call: str, argument: str, x: object, bounds: tuple[float, float]
-) -> float | Array:
-    """A finite scalar within bounds; a traced one is taken at its word."""
-    if isinstance(x, Array) and x.shape == () and jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    if isinstance(x, bool) or not isinstance(x, Real):
-        remedy = "Pass a Python number, or a float scalar such as a schedule's value."
-        fail(TypeError, call, argument, "be one real number", x, remedy)
-    value, (low, high) = float(x), bounds
-    if not low <= value <= high or math.isinf(value):
-        must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
-        fail(ValueError, call, argument, must, x, "The docstring has its formula.")
-    return value
-
-
-def option(call: str, argument: str, x: object, high: float) -> float | Array | None:
-    """An option that is off at 0, and then costs nothing."""
-    x = number(call, argument, x, (0.0, high))
-    return None if isinstance(x, float) and x == 0 else x
-
-
 def class_ids(call: str, labels: ArrayLike, shape: Shape, full: Shape) -> Array:
     """Integer labels of the given shape; `full` is the logits' shape."""
     labels = array(call, "labels", labels)
@@ -209,41 +185,6 @@ def per_class(call: str, x: ArrayLike | None, count: int) -> Array | None:
     return x
 
 
-def ignored(call: str, index: int | None) -> int | None:
-    if index is None or hasattr(index, "__index__"):
-        return index if index is None else operator.index(index)
-    remedy = "Pass an int, such as -100; for several, `where` takes any mask."
-    fail(TypeError, call, "ignore_index", "be one integer", repr(index), remedy)
-
-
-def softmax_inputs(
-    call: str,
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    integer: bool,
-    axis: Axis,
-    where: ArrayLike | None = None,
-    class_where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-    label_smoothing: ArrayLike = 0.0,
-    z_loss: ArrayLike = 0.0,
-) -> tuple[ClassInputs, Shape]:
-    """The checks that all softmax losses share; the class axes come second."""
-    x = floats(call, "logits", logits)
-    found, shape = class_axes(call, axis, "logits", x)
-    if integer:
-        y = class_ids(call, labels, shape, x.shape)
-    else:
-        y = distributions(call, "labels", labels, x, "logits")
-    keep = positions(call, where, shape, x.shape)
-    allowed = classes(call, class_where, x)
-    w = per_class(call, class_weights, math.prod(x.shape[a] for a in found))
-    alpha = option(call, "label_smoothing", label_smoothing, 1.0)
-    z = option(call, "z_loss", z_loss, math.inf)
-    return ClassInputs(x, y, keep, allowed, w, alpha, z), found
-
-
 def paired(
     call: str, names: tuple[str, str], first: ArrayLike, second: ArrayLike
 ) -> tuple[Array, Array]:
@@ -254,22 +195,6 @@ def paired(
 
 def paired_logits(call: str, p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
     return paired(call, ("p_logits", "q_logits"), p, floats(call, "q_logits", q))
-
-
-def unit(call: str, base: float | None) -> float:
-    """Nats in a unit of information with logarithms to the base."""
-    if base is None:
-        return 1.0
-    if not isinstance(base, Real) or not 1 < base < math.inf:
-        remedy = "2 gives bits, 10 hartleys; leave it out for nats."
-        fail(ValueError, call, "base", "be a number above 1", repr(base), remedy)
-    return math.log(base)
-
-
-def one_of(call: str, argument: str, x: str, allowed: tuple[str, ...]):
-    if x not in allowed:
-        must = "be one of " + ", ".join(map(repr, allowed))
-        fail(ValueError, call, argument, must, repr(x), "The docstring defines them.")
 
 
 def checked(call: str) -> str | None:

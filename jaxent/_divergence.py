@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from . import _checks
+from . import _checks, _options
 from ._exact import (
     generalized_relative_entropy,
     jensen_shannon,
@@ -166,7 +166,7 @@ def kl_divergence_from_logits(
     call = "kl_divergence_from_logits"
     a, b = _checks.paired_logits(call, p_logits, q_logits)
     axes, _ = _checks.class_axes(call, axis, "p_logits", a)
-    unit = _checks.unit(call, base)
+    unit = _options.unit(call, base)
     return _divergence(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
 
 
@@ -202,7 +202,7 @@ def js_divergence(
     call = "js_divergence"
     first, second = _checks.paired(call, ("p", "q"), p, q)
     axes, _ = _checks.class_axes(call, axis, "p", first)
-    unit = _checks.unit(call, base)
+    unit = _options.unit(call, base)
     return _divergence(first, second, axis=axes, unit=unit, divergence=_js)
 
 
@@ -238,7 +238,7 @@ def js_divergence_from_logits(
     call = "js_divergence_from_logits"
     a, b = _checks.paired_logits(call, p_logits, q_logits)
     axes, _ = _checks.class_axes(call, axis, "p_logits", a)
-    unit = _checks.unit(call, base)
+    unit = _options.unit(call, base)
     return _divergence(a, b, axis=axes, unit=unit, divergence=js_of_logits)
 
 

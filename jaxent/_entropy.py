@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from . import _checks
+from . import _checks, _options
 from ._exact import widen, widen_both, xlogy
 from ._information import entropy_of_logits, kl_of_logits
 from ._statistics import classes_last
@@ -43,7 +43,7 @@ def entropy(
     call = "entropy"
     p = _checks.floats(call, "probs", probs)
     axes, _ = _checks.class_axes(call, axis, "probs", p)
-    unit = _checks.unit(call, base)
+    unit = _options.unit(call, base)
     return _cross_entropy(p, p, axis=axes, unit=unit)
 
 
@@ -79,7 +79,7 @@ def cross_entropy(
     call = "cross_entropy"
     first, second = _checks.paired(call, ("p", "q"), p, q)
     axes, _ = _checks.class_axes(call, axis, "p", first)
-    return _cross_entropy(first, second, axis=axes, unit=_checks.unit(call, base))
+    return _cross_entropy(first, second, axis=axes, unit=_options.unit(call, base))
 
 
 def entropy_from_logits(
@@ -112,7 +112,7 @@ def entropy_from_logits(
     call = "entropy_from_logits"
     x = _checks.floats(call, "logits", logits)
     axes, _ = _checks.class_axes(call, axis, "logits", x)
-    return _entropy_from_logits(x, axis=axes, unit=_checks.unit(call, base))
+    return _entropy_from_logits(x, axis=axes, unit=_options.unit(call, base))
 
 
 def cross_entropy_from_logits(
@@ -148,7 +148,7 @@ def cross_entropy_from_logits(
     call = "cross_entropy_from_logits"
     a, b = _checks.paired_logits(call, p_logits, q_logits)
     axes, _ = _checks.class_axes(call, axis, "p_logits", a)
-    return _cross_entropy_from_logits(a, b, axis=axes, unit=_checks.unit(call, base))
+    return _cross_entropy_from_logits(a, b, axis=axes, unit=_options.unit(call, base))
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)

@@ -13,15 +13,18 @@ from jax import Array
 from jax.typing import ArrayLike
 
 
+def computing_dtype(*arrays: Array) -> jnp.dtype:
+    """What the library computes in: float64 if any of the arrays is, else float32."""
+    double = any(x.dtype == jnp.float64 for x in arrays)
+    return jnp.dtype(jnp.float64 if double else jnp.float32)
+
+
 def widen(x: Array) -> Array:
-    """`x` in the dtype the library computes in: float32, or float64 if it is that."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(computing_dtype(x))
 
 
 def widen_both(x: Array, y: Array) -> tuple[Array, Array]:
-    """Both in the wider of their computing dtypes."""
-    x, y = widen(x), widen(y)
-    dtype = jnp.promote_types(x.dtype, y.dtype)
+    dtype = computing_dtype(x, y)
     return x.astype(dtype), y.astype(dtype)
 
 

@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks
+from . import _checks, _options
 from ._exact import focal
 from ._softmax import distribution_label_loss, integer_label_loss
 from ._types import Axis, Number
@@ -56,13 +56,13 @@ def softmax_focal_loss(
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 4.
     """
     call = "softmax_focal_loss"
-    inputs, axes = _checks.softmax_inputs(
+    inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=True,
     )  # fmt: skip
-    gamma = _checks.number(call, "gamma", gamma, (0.0, math.inf))
-    index = _checks.ignored(call, ignore_index)
+    gamma = _options.number(call, "gamma", gamma, (0.0, math.inf))
+    index = _options.ignored(call, ignore_index)
     checked = _checks.checked(call)
     return integer_label_loss(
         inputs, gamma, checked=checked, axis=axes, ignore_index=index, loss=_focal_of
@@ -111,13 +111,13 @@ def generalized_cross_entropy(
     Source: Zhang & Sabuncu (2018), Generalized Cross Entropy Loss, eq. 6.
     """
     call = "generalized_cross_entropy"
-    inputs, axes = _checks.softmax_inputs(
+    inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=True,
     )  # fmt: skip
-    q = _checks.number(call, "q", q, (0.0, 1.0))
-    index = _checks.ignored(call, ignore_index)
+    q = _options.number(call, "q", q, (0.0, 1.0))
+    index = _options.ignored(call, ignore_index)
     checked = _checks.checked(call)
     return integer_label_loss(
         inputs, q, checked=checked, axis=axes, ignore_index=index, loss=_generalized_of
@@ -165,12 +165,12 @@ def poly_loss_cross_entropy(
     Source: Leng et al. (2022), PolyLoss, eq. 2.
     """
     call = "poly_loss_cross_entropy"
-    inputs, axes = _checks.softmax_inputs(
+    inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=False,
     )  # fmt: skip
-    epsilon = _checks.number(call, "epsilon", epsilon, (-1.0, math.inf))
+    epsilon = _options.number(call, "epsilon", epsilon, (-1.0, math.inf))
     return distribution_label_loss(inputs, epsilon, axis=axes, loss=_poly_of)
 
 

@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks
+from . import _checks, _options
 from ._exact import widen
 from ._types import Axis, Shape
 
@@ -37,7 +37,7 @@ def class_ids(
     if keep is not None:
         labels = jnp.where(keep, labels, 0)
     # Narrow types are widened before they meet the count, wide ones after.
-    ids = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+    ids = labels if labels.dtype.itemsize > 4 else labels.astype(jnp.int32)
     if checked is not None:
         _checks.in_range(checked, ids, keep, count)
     valid = (ids >= 0) & (ids < count)
@@ -88,7 +88,7 @@ def smooth_labels(
     call = "smooth_labels"
     y = _checks.weights(call, "labels", labels)
     axes, _ = _checks.class_axes(call, axis, "labels", y)
-    alpha = _checks.number(call, "alpha", alpha, (0.0, 1.0))
+    alpha = _options.number(call, "alpha", alpha, (0.0, 1.0))
     allowed = _checks.classes(call, class_where, y)
     return _smooth_labels(y, alpha, allowed, axis=axes)
 

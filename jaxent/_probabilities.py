@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks
+from . import _checks, _options
 from ._exact import product, widen, widen_both, xlog1py, xlogy
 from ._labels import class_ids, drop, kept
 from ._statistics import classes_last, one_hot
@@ -118,7 +118,7 @@ def _categorical_cross_entropy(
 
 
 def _clip(call: str, eps: float | None) -> ArrayLike | None:
-    return None if eps is None else _checks.number(call, "eps", eps, (0.0, 0.5))
+    return None if eps is None else _options.number(call, "eps", eps, (0.0, 0.5))
 
 
 def _clipped(p: Array, eps: ArrayLike | None) -> Array:
@@ -166,7 +166,7 @@ def negative_log_likelihood(
     axes, shape = _checks.class_axes(call, axis, "log_probs", log_p)
     ids = _checks.class_ids(call, labels, shape, log_p.shape)
     keep = _checks.positions(call, where, shape)
-    index = _checks.ignored(call, ignore_index)
+    index = _options.ignored(call, ignore_index)
     checked = _checks.checked(call)
     count = math.prod(log_p.shape[a] for a in axes)
     weights = _checks.per_class(call, class_weights, count)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reductions and running totals: the only place that knows what a mean is."""
 
+import dataclasses
 import functools
 import math
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from . import _checks
-from ._exact import widen, widen_both
+from . import _checks, _options
+from ._exact import computing_dtype, widen, widen_both
 from ._labels import drop
 from ._types import Axis, AxisName, Reduction, Shape
 
@@ -43,7 +44,8 @@ def reduce(
     the denominators are summed first.
 
     Args:
-      values: losses, any real float dtype; accumulated in float32 at least.
+      values: losses, or what else is averaged (booleans too); any real dtype,
+        accumulated in float32 at least.
       where: positions to keep (True), shape of `values`.
       weights: multipliers, shape of `values`.
       reduction: one of the above.
@@ -52,7 +54,7 @@ def reduce(
     Returns:
       The reduced values, float32 (float64 for float64).
     Raises:
-      TypeError: values that are not floats, or a mask that is not boolean.
+      TypeError: values that are not real, or a mask that is not boolean.
       ValueError: shapes that differ, an unknown reduction, or an axis out of range.
     Example:
       >>> losses, mask = jnp.array([1.0, 2.0, 6.0]), jnp.array([True, True, False])
@@ -63,7 +65,7 @@ def reduce(
     """
     call = "reduce"
     v, keep, w = _checked(call, values, where, weights)
-    _checks.one_of(call, "reduction", reduction, get_args(Reduction))
+    _options.one_of(call, "reduction", reduction, get_args(Reduction))
     axes = tuple(range(v.ndim))
     if reduction == "batch_mean" and (axis is not None or not axes):
         must = 'be None for reduction="batch_mean", and `values` have an axis'
@@ -77,7 +79,7 @@ def reduce(
 def _checked(
     call: str, values: ArrayLike, where: ArrayLike | None, weights: ArrayLike | None
 ) -> tuple[Array, Array | None, Array | None]:
-    v = _checks.floats(call, "values", values)
+    v = _checks.weights(call, "values", values)
     keep = _checks.positions(call, where, v.shape)
     if weights is None:
         return v, keep, None
@@ -104,9 +106,26 @@ def _reduce(
     total = _total(weighted, axis, axis_name)
     if reduction == "sum":
         return total
-    counted = jnp.ones(values.shape, total.dtype)
+    return divided(
+        total, values.shape, keep, weights, reduction=reduction, axis=axis,
+        axis_name=axis_name,
+    )  # fmt: skip
+
+
+def divided(
+    total: Array,
+    shape: Shape,
+    keep: Array | None,
+    weights: Array | None,
+    *,
+    reduction: Reduction,
+    axis: Shape,
+    axis_name: AxisName | None = None,
+) -> Array:
+    """A total over values of a shape, divided as the reduction says."""
+    counted = jnp.ones(shape, total.dtype)
     if reduction == "batch_mean":
-        counted, axis = jnp.ones(values.shape[:1], total.dtype), (0,)
+        counted, axis = jnp.ones(shape[:1], total.dtype), (0,)
     elif reduction == "weighted_mean":
         counted = _weighted(counted, keep, weights)
     else:
@@ -138,11 +157,13 @@ def ratio(total: Array, weight: Array) -> Array:
 
 @functools.partial(jax.jit, inline=True)
 def _sums(v: Array, keep: Array | None, w: Array | None) -> tuple[Array, Array]:
-    ones = jnp.ones_like(v)
+    ones = jnp.ones(v.shape, computing_dtype(v))
     return _total(_weighted(v, keep, w)), _total(_weighted(ones, keep, w))
 
 
-class WeightedMean(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WeightedMean:
     """A mean kept as its two sums, so that it can be merged without error.
 
     Add up parts of a batch, accumulation steps, hosts or devices in any order, and
@@ -178,7 +199,7 @@ class WeightedMean(NamedTuple):
 
     def psum(self, axis_name: AxisName) -> "WeightedMean":
         """The mean over all devices of a mapped axis."""
-        return WeightedMean(*lax.psum((self.total, self.weight), axis_name))
+        return lax.psum(self, axis_name)
 
     @property
     def value(self) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from . import _checks
+from . import _checks, _options
 from ._exact import focal, product, sigmoid_pair, widen_both
 from ._labels import drop
 from ._types import Number
@@ -51,7 +51,7 @@ def sigmoid_binary_cross_entropy(
     call = "sigmoid_binary_cross_entropy"
     x, y = _checks.paired(call, ("logits", "labels"), logits, labels)
     keep = _checks.positions(call, where, x.shape)
-    alpha = _checks.option(call, "label_smoothing", label_smoothing, 1.0)
+    alpha = _options.option(call, "label_smoothing", label_smoothing, 1.0)
     if pos_weight is not None:
         pos_weight = _checks.broadcastable(call, "pos_weight", pos_weight, x)
     return _sigmoid_binary_cross_entropy(x, y, keep, pos_weight, alpha)
@@ -131,9 +131,9 @@ def sigmoid_focal_loss(
     call = "sigmoid_focal_loss"
     x, y = _checks.paired(call, ("logits", "labels"), logits, labels)
     keep = _checks.positions(call, where, x.shape)
-    gamma = _checks.number(call, "gamma", gamma, (0.0, math.inf))
+    gamma = _options.number(call, "gamma", gamma, (0.0, math.inf))
     if alpha is not None:
-        alpha = _checks.number(call, "alpha", alpha, (0.0, 1.0))
+        alpha = _options.number(call, "alpha", alpha, (0.0, 1.0))
     return _sigmoid_focal_loss(x, y, keep, alpha, gamma)
 
 

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks
+from . import _checks, _options
 from ._exact import product, widen_both
 from ._labels import class_ids, drop, kept, uniform
 from ._statistics import (
@@ -20,6 +20,7 @@ from ._statistics import (
     classes_last,
     one_hot,
     statistics,
+    top_class,
 )
 from ._types import Axis, ClassInputs, Number, Shape
 
@@ -85,12 +86,12 @@ def softmax_cross_entropy_with_integer_labels(
       z-loss: de Brébisson & Vincent (2016).
     """
     call = "softmax_cross_entropy_with_integer_labels"
-    inputs, axes = _checks.softmax_inputs(
+    inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=True,
     )  # fmt: skip
-    index = _checks.ignored(call, ignore_index)
+    index = _options.ignored(call, ignore_index)
     checked = _checks.checked(call)
     return integer_label_loss(
         inputs, checked=checked, axis=axes, ignore_index=index, loss=cross_entropy_of
@@ -139,7 +140,7 @@ def softmax_cross_entropy(
     Source: Goodfellow, Bengio & Courville (2016), Deep Learning, §6.2.2.3.
     """
     call = "softmax_cross_entropy"
-    inputs, axes = _checks.softmax_inputs(
+    inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         integer=False,
@@ -159,7 +160,8 @@ def softmax_statistics(
     For logits x and label y, with p = softmax(x): `nll` = −log p_y, `one_minus_prob`
     = 1 − p_y, `log_normalizer` = log Σⱼ exp(xⱼ), `label_logit` = x_y, `correct` =
     (x_y = maxⱼ xⱼ). Write a loss as a function of these, rather than of p_y, and it
-    keeps their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1.
+    keeps their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1. Mask
+    it with `jaxent.reduce(where=...)`, not by a product: 0·NaN is NaN.
 
     Args:
       logits: unnormalised log-probabilities, any real float dtype.
@@ -180,7 +182,7 @@ def softmax_statistics(
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
     call = "softmax_statistics"
-    inputs, axes = _checks.softmax_inputs(
+    inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=None, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
     )  # fmt: skip
@@ -258,7 +260,7 @@ def distribution_label_loss(
         labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
     value = _expected(x, labels, loss, parameter)
     if inputs.z_loss is not None:
-        log_normalizer = statistics(x, jnp.argmax(x, axis=-1)).log_normalizer
+        log_normalizer = statistics(x, top_class(x)).log_normalizer
         value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer**2
     return drop(value, inputs.where)
 

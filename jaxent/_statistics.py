@@ -59,6 +59,11 @@ def one_hot(labels: Array, like: Array) -> Array:
     )
 
 
+def top_class(x: Array) -> Array:
+    """The class of the largest logit, the first of equals."""
+    return lax.argmax(x, x.ndim - 1, jnp.int32)
+
+
 class Parts(NamedTuple):
     """The numbers of the module's text for one class y of each position."""
 
@@ -102,7 +107,7 @@ def class_pairs(x: Array) -> Pair:
     The engine's label is the likeliest class: only there can 1 − p cancel, since
     every other p is at most ½.
     """
-    s = parts(x, lax.stop_gradient(jnp.argmax(x, axis=-1)))
+    s = parts(x, top_class(x))
     largest, total = s.largest[..., None], s.total[..., None]
     prob = s.others / total
     top = Pair(*(part[..., None] for part in s.pair))

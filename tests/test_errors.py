@@ -20,7 +20,7 @@ PER_LABEL = "have shape (8,) (the logits' without the class axis)"
 FORMULA = "The docstring has its formula."
 LAST = "-1 is the last axis."
 PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
-REDUCE = "multipliers go to `jaxent.reduce`."
+WEIGHTS = "multipliers are `weights`."
 RESHAPE = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
 SCALAR = "Pass a Python number, or a float scalar such as a schedule's value."
 
@@ -50,9 +50,9 @@ MISTAKES = [
     # masks
     (IDS, (X, Y), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To choose classes, not positions, use `class_where`."),
     (IDS, (X, Y), {"where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
-    (IDS, (X, Y), {"where": X[:, 0]}, TypeError, "where", "be booleans, True to keep", "float32[8]", "Write `where != 0`; " + REDUCE),
+    (IDS, (X, Y), {"where": X[:, 0]}, TypeError, "where", "be booleans, True to keep", "float32[8]", "Write `where != 0`; " + WEIGHTS),
     (IDS, (X, Y), {"class_where": KEEP}, ValueError, "class_where", "broadcast to the logits' shape (8, 5)", "(8,)", "It says which classes are allowed; positions to keep are `where`."),
-    (IDS, (X, Y), {"class_where": Y[:5]}, TypeError, "class_where", "be booleans, True to keep", "int32[5]", "Write `class_where != 0`; " + REDUCE),
+    (IDS, (X, Y), {"class_where": Y[:5]}, TypeError, "class_where", "be booleans, True to keep", "int32[5]", "Write `class_where != 0`; " + WEIGHTS),
     ("kl_divergence", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "It says which positions to keep, one boolean each."),
     # axes
     (IDS, (X, Y), {"axis": 2}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "2", LAST),
@@ -83,7 +83,7 @@ MISTAKES = [
     ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean", and `values` have an axis', "0", 'For another denominator reduce by "sum", and divide.'),
     ("reduce", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
     ("reduce", (X,), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "It says which positions to keep, one boolean each."),
-    ("reduce", (Y,), {}, TypeError, "values", "be real floats", "int32[8]", "Cast it: `values.astype(jnp.float32)`."),
+    ("reduce", (X.astype(complex),), {}, TypeError, "values", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     ("WeightedMean.from_values", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
     ("next_token_labels", (X,), {}, TypeError, "tokens", "be integers", "float32[8, 5]", "Cast it: `tokens.astype(jnp.int32)`."),
     ("next_token_labels", (Y[0],), {}, ValueError, "tokens", "have an axis", "()", "The last axis is the sequence."),

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The token-chunk engine: functions of logits that are never all alive.
+
+A head is hidden @ classifier.T + bias. The positions are taken a chunk at a time:
+logits, whatever is made of them, and, where a gradient is wanted of a sum, the
+gradient at once, so that each product is computed once (6·N·d·V operations, forward
+and backward) and the logits are forgotten. Results per position are differentiated
+by computing each chunk again (8·N·d·V).
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ._exact import computing_dtype, widen
+
+PyTree = Any
+
+
+class Head(NamedTuple):
+    """hidden [N, d], classifier [V, d], bias [V] or None."""
+
+    hidden: Array
+    classifier: Array
+    bias: Array | None
+
+
+class Rows(NamedTuple):
+    """What comes with each position: a weight, a mask, and anything integer."""
+
+    weights: Array
+    keep: Array
+    labels: Array | None
+
+
+ChunkLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
+"""(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar."""
+
+
+class Plan(NamedTuple):
+    """How N positions are cut: `chunks` of `size`, the last padded."""
+
+    size: int
+    chunks: int
+    compact: bool
+    """Whether dropped positions go last, so that whole chunks of them are skipped."""
+
+
+def matmul(a: Array, b: Array, axes: tuple[int, int]) -> Array:
+    """Contract one axis of each. Half inputs stay halves and accumulate in float32."""
+    wide = computing_dtype(a, b)
+    contract = (((axes[0],), (axes[1],)), ((), ()))
+    return lax.dot_general(a, b, contract, preferred_element_type=wide)
+
+
+def logits_of(head: Head) -> Array:
+    x = matmul(head.hidden, head.classifier, (1, 1))
+    if head.bias is None:
+        return x
+    return x + jnp.broadcast_to(head.bias.astype(x.dtype), x.shape)
+
+
+BUFFERS = 2
+"""Arrays of a chunk's logits alive at once: logits, and exponentials or gradient."""
+
+BLOCK = 16 * 2**20
+"""Bytes of the classifier's gradient that are computed before they are added up."""
+
+
+def cut(rows: int, fit: int, *, compact: bool) -> Plan:
+    """Chunks of equal size, none with more rows than fit."""
+    chunks = max(math.ceil(rows / fit), 1)
+    return Plan(math.ceil(rows / chunks), chunks, compact)
+
+
+def chunked_sum(
+    loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: PyTree
+) -> Array:
+    """Σ over chunks of `loss`; its gradient costs no second pass over the classes."""
+    return _chunked_sum(loss, plan, heads, rows.weights, shared, rows)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _chunked_sum(loss, plan, heads, weights, shared, rows):
+    rows = rows._replace(weights=weights)
+    # No sums over the classifier here to spread over many rows: smaller chunks do.
+    plan = cut(rows.keep.shape[0], math.ceil(plan.size / 4), compact=plan.compact)
+
+    def body(total, chunk):
+        hiddens, rows = chunk
+        chunk_heads = _with_hidden(heads, hiddens)
+        logits = tuple(logits_of(head) for head in chunk_heads)
+        return total + loss(logits, rows, shared), None
+
+    total, _ = _scan(body, _zero(heads), heads, rows, plan)
+    return total
+
+
+def _chunked_sum_jvp(loss, plan, primals, tangents):
+    heads, weights, shared, rows = primals
+    value, gradient = _value_and_gradient(loss, plan, heads, weights, shared, rows)
+
+    # An argument that is not differentiated has a symbolic zero, and its part of the
+    # sweep above is dead code.
+    def is_zero(x: object) -> bool:
+        return isinstance(x, jax.custom_derivatives.SymbolicZero)
+
+    tangent = jnp.zeros((), value.dtype)
+    pairs = zip(
+        jax.tree.leaves(gradient),
+        jax.tree.leaves(tangents[:3], is_leaf=is_zero),
+        strict=True,
+    )
+    for slope, dx in pairs:
+        if not is_zero(dx):
+            tangent += jnp.sum(slope * dx.astype(slope.dtype))
+    return value, tangent
+
+
+_chunked_sum.defjvp(_chunked_sum_jvp, symbolic_zeros=True)
+
+
+def _value_and_gradient(loss, plan, heads, weights, shared, rows):
+    """One sweep: per chunk the logits, the loss, its gradient, and two products."""
+    rows = rows._replace(weights=weights)
+    wide = functools.partial(jax.tree.map, _wide_zeros)
+
+    def body(carry, chunk):
+        total, d_classifiers, d_biases, d_shared = carry
+        hiddens, rows = chunk
+        chunk_heads = _with_hidden(heads, hiddens)
+        logits = tuple(logits_of(head) for head in chunk_heads)
+
+        def of_floats(logits, weights, shared):
+            return loss(logits, rows._replace(weights=weights), shared)
+
+        value, (d_logits, d_weights, d_chunk_shared) = jax.value_and_grad(
+            of_floats, argnums=(0, 1, 2)
+        )(logits, rows.weights, shared)
+        d_hiddens = []
+        for i, (head, slope) in enumerate(zip(chunk_heads, d_logits, strict=True)):
+            half = slope.astype(head.hidden.dtype)
+            d_hiddens.append(matmul(half, head.classifier, (1, 0)))
+            d_classifiers[i] = _add_product(d_classifiers[i], half, head.hidden)
+            if head.bias is not None:
+                d_biases[i] += jnp.sum(slope, axis=0)
+        d_shared = jax.tree.map(jnp.add, d_shared, d_chunk_shared)
+        carry = total + value, d_classifiers, d_biases, d_shared
+        return carry, (tuple(d_hiddens), d_weights)
+
+    start = (
+        _zero(heads),
+        [_wide_zeros(head.classifier) for head in heads],
+        [None if head.bias is None else _wide_zeros(head.bias) for head in heads],
+        wide(shared),
+    )
+    carry, slopes = _scan(body, start, heads, rows, plan)
+    total, d_classifiers, d_biases, d_shared = carry
+    d_hiddens, d_weights = slopes
+    d_heads = tuple(map(Head, d_hiddens, d_classifiers, d_biases))
+    return total, (d_heads, d_weights, d_shared)
+
+
+def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
+    """total + slope.T @ hidden, block by block: no second array of the total's size.
+
+    Adding up is all the memory traffic there is, and a block of it stays in cache.
+    """
+    rows = total.shape[0]
+    block = max(min(BLOCK // (total.itemsize * total.shape[1]), rows), 1)
+
+    def add(total: Array, start: Array | int, size: int) -> Array:
+        part = lax.dynamic_slice_in_dim(slope, start, size, axis=1)
+        old = lax.dynamic_slice_in_dim(total, start, size)
+        new = old + matmul(part, hidden, (0, 0))
+        return lax.dynamic_update_slice_in_dim(total, new, start, axis=0)
+
+    whole, rest = divmod(rows, block)
+    total = lax.fori_loop(0, whole, lambda i, t: add(t, i * block, block), total)
+    return add(total, whole * block, rest) if rest else total
+
+
+def chunked_map(
+    function: Callable[[tuple[Array, ...], Rows, PyTree], PyTree],
+    plan: Plan,
+    heads: tuple[Head, ...],
+    rows: Rows,
+    shared: PyTree,
+) -> PyTree:
+    """`function` of each chunk's logits, one result a position, in order."""
+    # Classifiers widened once, so that their gradients add up in float32.
+    heads = tuple(
+        head._replace(classifier=widen(head.classifier), bias=_wide(head.bias))
+        for head in heads
+    )
+
+    def body(_, chunk):
+        hiddens, rows = chunk
+        chunk_heads = _with_hidden(heads, hiddens)
+        logits = tuple(_projection(head) for head in chunk_heads)
+        return None, function(logits, rows, shared)
+
+    return _scan(body, None, heads, rows, plan)[1]
+
+
+@jax.custom_jvp
+def _mixed_matmul(hidden: Array, classifier: Array) -> Array:
+    """hidden @ classifier.T in hidden's dtype; the classifier's gradient is wide."""
+    return matmul(hidden, classifier.astype(hidden.dtype), (1, 1))
+
+
+@_mixed_matmul.defjvp
+def _mixed_matmul_jvp(primals, tangents):
+    (hidden, classifier), (d_hidden, d_classifier) = primals, tangents
+    tangent = _mixed_matmul(d_hidden, classifier)
+    return _mixed_matmul(hidden, classifier), tangent + lax.dot_general(
+        hidden,
+        d_classifier,
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=tangent.dtype,
+    )
+
+
+def _projection(head: Head) -> Array:
+    x = _mixed_matmul(head.hidden, head.classifier)
+    return x if head.bias is None else x + jnp.broadcast_to(head.bias, x.shape)
+
+
+def _scan(body, start, heads, rows, plan):
+    """Scan `body` over the chunks; its results come back one per position."""
+    n = rows.keep.shape[0]
+    hiddens = tuple(head.hidden for head in heads)
+    order = jnp.argsort(~rows.keep, stable=True) if plan.compact else None
+    xs = jax.tree.map(lambda x: _split(x, order, plan), (hiddens, rows))
+    carry, ys = lax.scan(_skipping(jax.checkpoint(body, prevent_cse=False)), start, xs)
+    back = None if order is None else jnp.argsort(order)
+    return carry, jax.tree.map(lambda y: _join(y, back, n), ys)
+
+
+def _skipping(step):
+    """`step`, or zeros at no cost where the whole chunk is dropped.
+
+    The branch also keeps XLA from giving the chunk's arrays buffers of their own
+    beside the loop's: a third of the memory, measured on CPU.
+    """
+
+    def skip(carry, chunk):
+        shapes = jax.eval_shape(step, carry, chunk)[1]
+        return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def maybe(carry, chunk):
+        return lax.cond(jnp.any(chunk[1].keep), step, skip, carry, chunk)
+
+    return maybe
+
+
+def _split(x: Array, order: Array | None, plan: Plan) -> Array:
+    """[N, ...] to [chunks, size, ...], padded with zeros: dropped rows of weight 0.
+
+    In the given order chunks are runs. Else they are strided, each with a share of
+    every device's rows, so that a sharded token axis stays sharded.
+    """
+    if order is not None:
+        x = x[order]
+    padding = plan.size * plan.chunks - x.shape[0]
+    x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+    if order is not None:
+        return x.reshape(plan.chunks, plan.size, *x.shape[1:])
+    return x.reshape(plan.size, plan.chunks, *x.shape[1:]).swapaxes(0, 1)
+
+
+def _join(y: Array, back: Array | None, n: int) -> Array:
+    """The inverse of `_split`."""
+    if back is None:
+        return y.swapaxes(0, 1).reshape(-1, *y.shape[2:])[:n]
+    return y.reshape(-1, *y.shape[2:])[:n][back]
+
+
+def _with_hidden(heads, hiddens):
+    return tuple(
+        head._replace(hidden=x) for head, x in zip(heads, hiddens, strict=True)
+    )
+
+
+def _wide(x: Array | None) -> Array | None:
+    return None if x is None else widen(x)
+
+
+def _wide_zeros(x: Array) -> Array:
+    return jnp.zeros(x.shape, computing_dtype(x))
+
+
+def _zero(heads: tuple[Head, ...]) -> Array:
+    return _wide_zeros(heads[0].hidden[:0].sum())

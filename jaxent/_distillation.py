@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distillation from one fused head to another, neither side's logits kept."""
+
+from typing import get_args
+
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
+
+from . import _checks, _heads, _options
+from ._fused import kl_rows, reduced_jit
+from ._types import Number, Reduction
+
+
+def linear_kl_divergence(
+    student_hidden: Float[ArrayLike, "*batch d"],
+    student_classifier: Float[ArrayLike, "vocab d"],
+    teacher_hidden: Float[ArrayLike, "*batch e"],
+    teacher_classifier: Float[ArrayLike, "vocab e"],
+    *,
+    temperature: Number = 1.0,
+    student_bias: Float[ArrayLike, " vocab"] | None = None,
+    teacher_bias: Float[ArrayLike, " vocab"] | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "mean",
+    memory: int | str | None = None,
+) -> Float[Array, "..."]:
+    """`KL(teacher ‖ student)` of two heads' softmaxes, without either's logits.
+
+    Exact as `kl_divergence_from_logits` of `teacher_logits / T` and
+    `student_logits / T`: never negative, accurate however near the two are. The
+    gradients' usual factor T² is left to you.
+
+    Args:
+      student_hidden: the student's last activations, any real float dtype.
+      student_classifier: the student's classifier, one row a class.
+      teacher_hidden: the teacher's activations; wrap them in `jax.lax.stop_gradient`
+        for a teacher that is not trained, and its gradient is not computed.
+      teacher_classifier: the teacher's classifier, of the same classes.
+      temperature: T > 0, divides both logits.
+      student_bias: added to the student's logits.
+      teacher_bias: added to the teacher's logits.
+      where: positions to keep (True). Dropped: 0, gradient 0, nothing read.
+      weights: multipliers of the positions. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`.
+      memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
+    Returns:
+      Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
+      (float64 for float64).
+    Raises:
+      TypeError: activations that are not floats, or a mask that is not boolean.
+      ValueError: shapes that do not meet, or a temperature that is not above 0.
+    Example:
+      >>> teacher, student = jnp.eye(3, 4), jnp.ones((3, 2))
+      >>> jaxent.linear_kl_divergence(
+      ...     student, jnp.ones((5, 2)), teacher, jnp.eye(5, 4), temperature=2.0)
+      Array(0.0239, dtype=float32)
+
+    Source: Hinton, Vinyals & Dean (2015), Distilling the Knowledge in a Neural Network.
+    """
+    call = "linear_kl_divergence"
+    _options.one_of(call, "reduction", reduction, get_args(Reduction))
+    student = _heads.head(
+        call, student_hidden, student_classifier, student_bias, "student_"
+    )
+    teacher = _heads.head(
+        call, teacher_hidden, teacher_classifier, teacher_bias, "teacher_"
+    )
+    batch, count = student.hidden.shape[:-1], student.classifier.shape[0]
+    if teacher.hidden.shape[:-1] != batch:
+        must = f"have shape {(*batch, teacher.hidden.shape[-1])}"
+        remedy = "Both heads take the same positions."
+        got = teacher.hidden.shape
+        _checks.fail(ValueError, call, "teacher_hidden", must, got, remedy)
+    if teacher.classifier.shape[0] != count:
+        must = f"have the student's {count} classes"
+        remedy = "Both heads score the same vocabulary."
+        got = teacher.classifier.shape
+        _checks.fail(ValueError, call, "teacher_classifier", must, got, remedy)
+    given, settings = _heads.given(
+        call, (student, teacher), labels=None, where=where, weights=weights,
+        ignore_index=None, memory=memory,
+    )  # fmt: skip
+    shared = {"temperature": _options.positive(call, "temperature", temperature)}
+    return reduced_jit(
+        given, shared, settings=settings, reduction=reduction, loss=kl_rows
+    )

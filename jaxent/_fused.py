@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels of the fused heads: the dense engine, run on a chunk of positions."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from ._chunked import PyTree, Rows, chunked_map, chunked_sum
+from ._exact import product
+from ._heads import Given, Settings, laid
+from ._information import entropy_of_logits, kl_of_logits
+from ._labels import class_ids, drop
+from ._reduce import divided
+from ._softmax import cross_entropy_of, integer_label_loss
+from ._statistics import statistics, top_class
+from ._types import ClassInputs, Reduction
+
+
+class LinearSoftmaxStatistics(NamedTuple):
+    """What a loss of your own may need of each position, from a fused head.
+
+    As `SoftmaxStatistics`, with two numbers that need all the logits. Each array has
+    the shape of the labels; all but `correct` and `top_id` are differentiable.
+    """
+
+    nll: Array
+    """−log p_y in nats: the cross-entropy."""
+    one_minus_prob: Array
+    """1 − p_y, accurate near p_y = 1."""
+    log_normalizer: Array
+    """log Σ_j exp(x_j)."""
+    label_logit: Array
+    """x_y."""
+    correct: Array
+    """Whether x_y is the largest logit (bool)."""
+    entropy: Array
+    """Entropy of softmax(x), in nats."""
+    top_id: Array
+    """The class of the largest logit (int32; the first of equals)."""
+
+
+RowLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
+"""(logits [C, V] of each head, rows, shared numbers) -> one loss a position."""
+
+
+@functools.partial(
+    jax.jit, static_argnames=("settings", "reduction", "loss"), inline=True
+)
+def reduced(
+    given: Given,
+    shared: PyTree,
+    *,
+    settings: Settings,
+    reduction: Reduction,
+    loss: RowLoss,
+) -> Array:
+    """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
+    heads, rows, keep, weights, batch = laid(given, settings)
+
+    def weighted(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+        values = loss(logits, rows, shared)
+        return product(rows.weights, drop(values, rows.keep))
+
+    if reduction == "none":
+        values = chunked_map(weighted, settings.plan, heads, rows, shared)
+        return values.reshape(batch)
+
+    def summed(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+        return jnp.sum(weighted(logits, rows, shared))
+
+    total = chunked_sum(summed, settings.plan, heads, rows, shared)
+    if reduction == "sum":
+        return total
+    keep, weights = (None if x is None else x.reshape(batch) for x in (keep, weights))
+    axes = tuple(range(len(batch)))
+    return divided(total, batch, keep, weights, reduction=reduction, axis=axes)
+
+
+reduced_jit = jax.jit(
+    reduced, static_argnames=("settings", "reduction", "loss"), inline=True
+)
+
+
+@functools.partial(jax.jit, static_argnames="settings", inline=True)
+def linear_statistics(
+    given: Given, shared: PyTree, *, settings: Settings
+) -> LinearSoftmaxStatistics:
+    heads, rows, _, _, batch = laid(given, settings)
+    s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
+    return jax.tree.map(lambda x: x.reshape(batch), s)
+
+
+def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
+    if softcap is None:
+        return logits
+    cap = jnp.asarray(softcap, logits.dtype)
+    return cap * jnp.tanh(logits / cap)
+
+
+def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+    assert rows.labels is not None
+    x = _capped(logits[0], shared["softcap"])
+    inputs = ClassInputs(
+        x, rows.labels, rows.keep, None,
+        shared["class_weights"], shared["label_smoothing"], shared["z_loss"],
+    )  # fmt: skip
+    return integer_label_loss(
+        inputs, checked=None, axis=(1,), ignore_index=None, loss=cross_entropy_of
+    )
+
+
+def statistics_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: PyTree
+) -> LinearSoftmaxStatistics:
+    assert rows.labels is not None
+    x = drop(_capped(logits[0], shared["softcap"]), rows.keep, classes=True)
+    labels, poison = class_ids(None, rows.labels, rows.keep, x.shape[-1])
+    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(x, labels)
+    poison = poison.astype(x.dtype)
+    s = LinearSoftmaxStatistics(
+        nll * poison,
+        one_minus_prob * poison,
+        log_normalizer,
+        label_logit * poison,
+        correct & (labels >= 0),
+        entropy_of_logits(x),
+        top_class(x),
+    )
+    return jax.tree.map(lambda a: jnp.where(rows.keep, a, jnp.zeros_like(a)), s)
+
+
+def own_rows(
+    function: Callable[..., Array],
+    logits: tuple[Array, ...],
+    rows: Rows,
+    shared: PyTree,
+) -> Array:
+    return function(statistics_rows(logits, rows, shared), *shared["constants"])
+
+
+def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+    """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
+    temperature = jnp.asarray(shared["temperature"], logits[0].dtype)
+    student, teacher = (drop(x / temperature, rows.keep, classes=True) for x in logits)
+    return kl_of_logits(teacher, student)

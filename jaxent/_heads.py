@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fused heads are given: checked at the door, laid out for the engine."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from . import _checks, _options
+from ._chunked import BUFFERS, Head, Plan, Rows, cut
+from ._exact import computing_dtype, widen
+from ._labels import class_ids, kept
+from ._types import Shape
+
+DEFAULT_MEMORY = 96 * 10**6
+
+
+class Given(NamedTuple):
+    """The arrays, as they came: hidden and labels with any batch axes."""
+
+    heads: tuple[Head, ...]
+    labels: Array | None
+    where: Array | None
+    weights: Array | None
+
+
+class Settings(NamedTuple):
+    """What a kernel is compiled for."""
+
+    plan: Plan
+    ignore_index: int | None
+    checked: str | None
+
+
+def head(
+    call: str,
+    hidden: ArrayLike,
+    classifier: ArrayLike,
+    bias: ArrayLike | None,
+    prefix: str = "",
+) -> Head:
+    """One head, its shapes checked; its arguments are called prefix + their names."""
+    x = _checks.floats(call, f"{prefix}hidden", hidden)
+    w = _checks.floats(call, f"{prefix}classifier", classifier)
+    if x.ndim == 0 or w.ndim != 2 or w.shape[1] != x.shape[-1] or w.shape[0] == 0:
+        width = x.shape[-1] if x.ndim else "d"
+        remedy = f"The last axis of `{prefix}hidden`, of shape {x.shape}, is d."
+        if w.ndim == 2 and w.shape[0] == width:
+            remedy = "Pass `.T` of a Flax Dense kernel."
+        must = f"have shape (vocab, {width})"
+        _checks.fail(ValueError, call, f"{prefix}classifier", must, w.shape, remedy)
+    if bias is not None:
+        bias = _checks.floats(call, f"{prefix}bias", bias)
+        name = f"{prefix}classifier[:, 0]"
+        _checks.same_shape(call, f"{prefix}bias", bias, w.shape[:1], name)
+    return Head(x, w, bias)
+
+
+def given(
+    call: str,
+    heads: tuple[Head, ...],
+    *,
+    labels: ArrayLike | None,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+    ignore_index: int | None,
+    memory: int | str | None,
+) -> tuple[Given, Settings]:
+    """The checks that all fused heads share, and how they are cut into chunks."""
+    batch = heads[0].hidden.shape[:-1]
+    if labels is not None:
+        full = (*batch, heads[0].classifier.shape[0])
+        labels = _checks.class_ids(call, labels, batch, full)
+    where = _checks.positions(call, where, batch)
+    if weights is not None:
+        weights = _checks.weights(call, "weights", weights)
+        _checks.same_shape(call, "weights", weights, batch, "labels")
+    index = _options.ignored(call, ignore_index)
+    compact = not (where is None and weights is None and index is None)
+    plan = _plan(call, heads, memory, compact=compact)
+    settings = Settings(plan, index, _checks.checked(call))
+    return Given(heads, labels, where, weights), settings
+
+
+def _plan(
+    call: str, heads: tuple[Head, ...], memory: int | str | None, *, compact: bool
+) -> Plan:
+    """As many positions a chunk as the budget has room for the logits of."""
+    row = sum(
+        BUFFERS * h.classifier.shape[0] * max(h.hidden.dtype.itemsize, 4) for h in heads
+    )
+    budget = _options.size(call, memory, max(DEFAULT_MEMORY, row))
+    if budget < row:
+        must = f"be at least {row} bytes, the logits of one position and their gradient"
+        remedy = "Raise it, or leave it out."
+        _checks.fail(ValueError, call, "memory", must, memory, remedy)
+    positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
+    return cut(positions, budget // row, compact=compact)
+
+
+class Laid(NamedTuple):
+    """The same, with one axis of N positions, for the engine and for the reduction."""
+
+    heads: tuple[Head, ...]
+    rows: Rows
+    keep: Array | None
+    weights: Array | None
+    batch: Shape
+
+
+def laid(given: Given, settings: Settings) -> Laid:
+    batch = given.heads[0].hidden.shape[:-1]
+    where, weights, labels = (
+        None if x is None else x.reshape(-1)
+        for x in (given.where, given.weights, given.labels)
+    )
+    heads = []
+    for x, w, bias in given.heads:
+        dtype = x.dtype if x.dtype == w.dtype else computing_dtype(x, w)
+        heads.append(
+            Head(x.reshape(-1, x.shape[-1]).astype(dtype), w.astype(dtype), bias)
+        )
+    keep = where
+    if labels is not None:
+        keep = kept(labels, where, settings.ignore_index)
+        count = heads[0].classifier.shape[0]
+        # Ids out of range become −1: the loss of the chunk makes that NaN.
+        labels, _ = class_ids(settings.checked, labels, keep, count)
+    wide = widen(heads[0].hidden[:, 0])
+    computed = jnp.ones(wide.shape, bool) if keep is None else keep
+    factor = jnp.ones_like(wide)
+    if weights is not None:
+        factor = weights.astype(wide.dtype)
+        computed &= factor != 0
+    return Laid(tuple(heads), Rows(factor, computed, labels), keep, weights, batch)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The projection and the loss in one: the logits are never all alive."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from . import _checks, _heads, _options
+from ._exact import widen
+from ._fused import (
+    LinearSoftmaxStatistics,
+    cross_entropy_rows,
+    linear_statistics,
+    own_rows,
+    reduced,
+    reduced_jit,
+)
+from ._types import Number, Reduction
+
+Implementation = Literal["xla"]
+
+
+def linear_softmax_cross_entropy(
+    hidden: Float[ArrayLike, "*batch d"],
+    classifier: Float[ArrayLike, "vocab d"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    bias: Float[ArrayLike, " vocab"] | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    ignore_index: int | None = None,
+    class_weights: Float[ArrayLike, " vocab"] | None = None,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+    softcap: Number | None = None,
+    reduction: Reduction = "mean",
+    memory: int | str | None = None,
+    implementation: Implementation | None = None,
+) -> Float[Array, "..."]:
+    """Softmax cross-entropy of `hidden @ classifier.T + bias`, without the logits.
+
+    The same loss, options and accuracy as `softmax_cross_entropy_with_integer_labels`
+    of those logits, reduced as by `jaxent.reduce`, computed for a chunk of positions
+    at a time. A reduced loss takes its gradient in the same sweep: three products of
+    N×d×vocab in all, as many as with the logits kept. `reduction="none"` takes any
+    cotangent, and computes each chunk twice. Every transformation of JAX applies.
+
+    Positions that are dropped, by `where`, `ignore_index` or a weight of 0, are
+    gathered in chunks of their own, which are skipped.
+
+    Args:
+      hidden: last activations, any real float dtype; halves are multiplied as halves
+        and accumulated in float32.
+      classifier: one row a class: an embedding as it is, or `kernel.T` of a Flax Dense
+        layer (XLA multiplies by the transpose without making it).
+      labels: class ids in [0, vocab).
+      bias: added to the logits, one number a class.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the positions' losses. Where 0, a position is dropped.
+      ignore_index: positions with this label are dropped; any integer.
+      class_weights: one weight a class.
+      label_smoothing: α in [0, 1], spread over the classes.
+      z_loss: weight of the squared log-normaliser.
+      softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
+      reduction: as in `jaxent.reduce`; the mean is over the kept positions.
+      memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
+        default is "96MB". Temporaries are about that, 16 MiB for a block of the
+        classifier's gradient, and two copies of `hidden`, at any number of positions.
+      implementation: "xla", also the default.
+    Returns:
+      A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
+      A kept label out of range makes it NaN, and the gradient too.
+    Raises:
+      TypeError: activations that are not floats, labels that are not integers.
+      ValueError: shapes that do not meet, options out of range, or a memory budget
+        too small for one position.
+    Example:
+      >>> hidden, embedding = jnp.ones((2, 3, 4)), jnp.eye(8, 4)
+      >>> labels = jnp.array([[0, 1, 2], [3, 4, -100]])
+      >>> jaxent.linear_softmax_cross_entropy(
+      ...     hidden, embedding, labels, ignore_index=-100)
+      Array(1.8996, dtype=float32)
+
+    Source: gradients in the forward sweep: Hsu et al. (2024), Liger Kernel, §3.2.
+    """
+    call = "linear_softmax_cross_entropy"
+    _options.one_of(call, "implementation", implementation or "xla", ("xla",))
+    _options.one_of(call, "reduction", reduction, get_args(Reduction))
+    head = _heads.head(call, hidden, classifier, bias)
+    given, settings = _heads.given(
+        call, (head,), labels=labels, where=where, weights=weights,
+        ignore_index=ignore_index, memory=memory,
+    )  # fmt: skip
+    count = head.classifier.shape[0]
+    shared = {
+        "class_weights": _checks.per_class(call, class_weights, count),
+        "label_smoothing": _options.option(
+            call, "label_smoothing", label_smoothing, 1.0
+        ),
+        "z_loss": _options.option(call, "z_loss", z_loss, math.inf),
+        "softcap": _options.positive(call, "softcap", softcap),
+    }
+    return reduced_jit(
+        given, shared, settings=settings, reduction=reduction, loss=cross_entropy_rows
+    )
+
+
+def linear_softmax_loss(
+    function: Callable[[LinearSoftmaxStatistics], Array],
+    hidden: Float[ArrayLike, "*batch d"],
+    classifier: Float[ArrayLike, "vocab d"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    bias: Float[ArrayLike, " vocab"] | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    ignore_index: int | None = None,
+    softcap: Number | None = None,
+    reduction: Reduction = "mean",
+    memory: int | str | None = None,
+) -> Float[Array, "..."]:
+    """A loss of your own of a fused head, evaluated and differentiated in the chunks.
+
+    `function` maps the statistics of some positions, arrays of shape [n], to their
+    losses, [n]. It may close over anything, traced values included, and gradients
+    flow to what it closes over. Call it under `jax.jit`: eagerly, it is traced anew.
+
+    Args:
+      function: from `LinearSoftmaxStatistics` to one loss a position.
+      hidden: last activations, any real float dtype.
+      classifier: one row a class.
+      labels: class ids in [0, vocab).
+      bias: added to the logits, one number a class.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the positions' losses. Where 0, a position is dropped.
+      ignore_index: positions with this label are dropped; any integer.
+      softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
+      reduction: as in `jaxent.reduce`.
+      memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
+    Returns:
+      A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
+    Raises:
+      TypeError: activations that are not floats, labels that are not integers.
+      ValueError: shapes that do not meet, or a function that returns another shape.
+    Example:
+      >>> def with_confidence_penalty(s):
+      ...     return s.nll - 0.1 * s.entropy
+      >>> jaxent.linear_softmax_loss(
+      ...     with_confidence_penalty, jnp.ones((3, 4)), jnp.eye(8, 4), jnp.arange(3))
+      Array(1.5027, dtype=float32)
+
+    Source: the confidence penalty of the example is Pereyra et al. (2017), eq. 1.
+    """
+    call = "linear_softmax_loss"
+    _options.one_of(call, "reduction", reduction, get_args(Reduction))
+    head = _heads.head(call, hidden, classifier, bias)
+    given, settings = _heads.given(
+        call, (head,), labels=labels, where=where, weights=weights,
+        ignore_index=ignore_index, memory=memory,
+    )  # fmt: skip
+    x = jnp.zeros(settings.plan.size, widen(head.hidden[..., 0]).dtype)
+    example = LinearSoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
+    # What the function closes over is made an argument, for gradients to reach it.
+    closed, constants = jax.closure_convert(function, example)
+    result = jax.eval_shape(closed, example, *constants)
+    if getattr(result, "shape", None) != x.shape:
+        must = f"return one loss for each position, here of shape {x.shape}"
+        remedy = "Reductions are the business of `reduction`."
+        _checks.fail(ValueError, call, "function", must, result, remedy)
+    shared = {
+        "softcap": _options.positive(call, "softcap", softcap),
+        "constants": constants,
+    }
+    return reduced(
+        given, shared, settings=settings, reduction=reduction,
+        loss=functools.partial(own_rows, closed),
+    )  # fmt: skip
+
+
+def linear_softmax_statistics(
+    hidden: Float[ArrayLike, "*batch d"],
+    classifier: Float[ArrayLike, "vocab d"],
+    labels: Int[ArrayLike, "*batch"],
+    *,
+    bias: Float[ArrayLike, " vocab"] | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    ignore_index: int | None = None,
+    softcap: Number | None = None,
+    memory: int | str | None = None,
+    implementation: Implementation | None = None,
+) -> LinearSoftmaxStatistics:
+    """The statistics of `softmax_statistics`, entropy and top class, of a fused head.
+
+    One value per position, all from one sweep over the classes: what you do not use
+    is not computed, under `jit`. Differentiable with any cotangents, by computing
+    each chunk again.
+
+    Args:
+      hidden: last activations, any real float dtype.
+      classifier: one row a class.
+      labels: class ids in [0, vocab).
+      bias: added to the logits, one number a class.
+      where: positions to keep (True). Dropped: zeros and False.
+      ignore_index: positions with this label are dropped; any integer.
+      softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
+      memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
+      implementation: "xla", also the default.
+    Returns:
+      `LinearSoftmaxStatistics` of arrays of shape `batch`, float32 (float64 for
+      float64), `correct` bool and `top_id` int32. A label out of range: NaN in all
+      that depends on it, with NaN gradients.
+    Raises:
+      TypeError: activations that are not floats, labels that are not integers.
+      ValueError: shapes that do not meet, or options out of range.
+    Example:
+      >>> s = jaxent.linear_softmax_statistics(
+      ...     jnp.ones((2, 4)), jnp.eye(8, 4), jnp.array([0, 7]))
+      >>> s.nll, s.top_id
+      (Array([1.6996, 2.6996], dtype=float32), Array([0, 0], dtype=int32))
+
+    Source: Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
+    """
+    call = "linear_softmax_statistics"
+    _options.one_of(call, "implementation", implementation or "xla", ("xla",))
+    head = _heads.head(call, hidden, classifier, bias)
+    given, settings = _heads.given(
+        call, (head,), labels=labels, where=where, weights=None,
+        ignore_index=ignore_index, memory=memory,
+    )  # fmt: skip
+    shared = {"softcap": _options.positive(call, "softcap", softcap)}
+    return linear_statistics(given, shared, settings=settings)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of options, and of all that a softmax loss takes together."""
+
+import math
+import operator
+import re
+from numbers import Real
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from . import _checks
+from ._checks import fail
+from ._types import Axis, ClassInputs, Shape
+
+
+def number(
+    call: str, argument: str, x: object, bounds: tuple[float, float]
+) -> float | Array:
+    """A finite scalar within bounds; a traced one is taken at its word."""
+    if isinstance(x, Array) and x.shape == () and jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    if isinstance(x, bool) or not isinstance(x, Real):
+        remedy = "Pass a Python number, or a float scalar such as a schedule's value."
+        fail(TypeError, call, argument, "be one real number", x, remedy)
+    value, (low, high) = float(x), bounds
+    if not low <= value <= high or math.isinf(value):
+        must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
+        fail(ValueError, call, argument, must, x, "The docstring has its formula.")
+    return value
+
+
+def option(call: str, argument: str, x: object, high: float) -> float | Array | None:
+    """An option that is off at 0, and then costs nothing."""
+    x = number(call, argument, x, (0.0, high))
+    return None if isinstance(x, float) and x == 0 else x
+
+
+def ignored(call: str, index: int | None) -> int | None:
+    if index is None:
+        return None
+    if not hasattr(index, "__index__"):
+        remedy = "Pass an int, such as -100; for several, `where` takes any mask."
+        fail(TypeError, call, "ignore_index", "be one integer", repr(index), remedy)
+    return operator.index(index)
+
+
+def unit(call: str, base: float | None) -> float:
+    """Nats in a unit of information with logarithms to the base."""
+    if base is None:
+        return 1.0
+    if not isinstance(base, Real) or not 1 < base < math.inf:
+        remedy = "2 gives bits, 10 hartleys; leave it out for nats."
+        fail(ValueError, call, "base", "be a number above 1", repr(base), remedy)
+    return math.log(base)
+
+
+def one_of(call: str, argument: str, x: str, allowed: tuple[str, ...]):
+    if x not in allowed:
+        must = "be one of " + ", ".join(map(repr, allowed))
+        fail(ValueError, call, argument, must, repr(x), "The docstring defines them.")
+
+
+def positive(call: str, argument: str, x: object) -> float | Array | None:
+    """A number above 0, or None for an option that is off."""
+    if x is None:
+        return None
+    value = number(call, argument, x, (0.0, math.inf))
+    if isinstance(value, float) and value == 0:
+        fail(ValueError, call, argument, "be above 0", x, "None, the default, is off.")
+    return value
+
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def size(call: str, memory: int | str | None, default: int) -> int:
+    """Bytes, from a count of them or from text such as "256MB" or "1.5GiB"."""
+    if memory is None:
+        return default
+    text = re.fullmatch(r"\s*([\d.]+)\s*([KMG]?I?B)\s*", str(memory).upper())
+    if isinstance(memory, str) and text and text[2] in UNITS:
+        return int(float(text[1]) * UNITS[text[2]])
+    if isinstance(memory, str) or not hasattr(memory, "__index__"):
+        must = "be a number of bytes, or text with a unit"
+        remedy = 'For example memory=2**28, or memory="256MB".'
+        fail(TypeError, call, "memory", must, repr(memory), remedy)
+    return operator.index(memory)
+
+
+def softmax_inputs(
+    call: str,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    integer: bool,
+    axis: Axis,
+    where: ArrayLike | None = None,
+    class_where: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+    label_smoothing: ArrayLike = 0.0,
+    z_loss: ArrayLike = 0.0,
+) -> tuple[ClassInputs, Shape]:
+    """The checks that all softmax losses share; the class axes come second."""
+    x = _checks.floats(call, "logits", logits)
+    found, shape = _checks.class_axes(call, axis, "logits", x)
+    if integer:
+        y = _checks.class_ids(call, labels, shape, x.shape)
+    else:
+        y = _checks.distributions(call, "labels", labels, x, "logits")
+    keep = _checks.positions(call, where, shape, x.shape)
+    allowed = _checks.classes(call, class_where, x)
+    w = _checks.per_class(call, class_weights, math.prod(x.shape[a] for a in found))
+    alpha = option(call, "label_smoothing", label_smoothing, 1.0)
+    z = option(call, "z_loss", z_loss, math.inf)
+    return ClassInputs(x, y, keep, allowed, w, alpha, z), found
