@@ -74,7 +74,7 @@ BLOCK = 16 * 2**20
 
 def cut(rows: int, fit: int, *, compact: bool) -> Plan:
     """Chunks of equal size, none with more rows than fit."""
-    chunks = max(math.ceil(rows / fit), 1)
+    chunks = max(math.ceil(rows / max(fit, 1)), 1)
     return Plan(math.ceil(rows / chunks), chunks, compact)
 
 

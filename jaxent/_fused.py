@@ -106,7 +106,7 @@ def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) ->
     assert rows.labels is not None
     x = _capped(logits[0], shared["softcap"])
     inputs = ClassInputs(
-        x, rows.labels, rows.keep, None,
+        x, rows.labels, None, None,
         shared["class_weights"], shared["label_smoothing"], shared["z_loss"],
     )  # fmt: skip
     return integer_label_loss(
@@ -118,8 +118,8 @@ def statistics_rows(
     logits: tuple[Array, ...], rows: Rows, shared: PyTree
 ) -> LinearSoftmaxStatistics:
     assert rows.labels is not None
-    x = drop(_capped(logits[0], shared["softcap"]), rows.keep, classes=True)
-    labels, poison = class_ids(None, rows.labels, rows.keep, x.shape[-1])
+    x = _capped(logits[0], shared["softcap"])
+    labels, poison = class_ids(None, rows.labels, None, x.shape[-1])
     nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(x, labels)
     poison = poison.astype(x.dtype)
     s = LinearSoftmaxStatistics(
@@ -146,5 +146,5 @@ def own_rows(
 def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
     """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
     temperature = jnp.asarray(shared["temperature"], logits[0].dtype)
-    student, teacher = (drop(x / temperature, rows.keep, classes=True) for x in logits)
+    student, teacher = (x / temperature for x in logits)
     return kl_of_logits(teacher, student)

@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 
 from . import _checks, _options
 from ._chunked import BUFFERS, Head, Plan, Rows, cut
-from ._exact import computing_dtype, widen
-from ._labels import class_ids, kept
+from ._exact import computing_dtype
+from ._labels import class_ids, drop, kept
 from ._types import Shape
 
 DEFAULT_MEMORY = 96 * 10**6
@@ -115,22 +115,21 @@ def laid(given: Given, settings: Settings) -> Laid:
         None if x is None else x.reshape(-1)
         for x in (given.where, given.weights, given.labels)
     )
+    keep = where if labels is None else kept(labels, where, settings.ignore_index)
+    computed = keep
+    if weights is not None:
+        computed = (weights != 0) if keep is None else (weights != 0) & keep
+    if labels is not None:
+        count = given.heads[0].classifier.shape[0]
+        # Ids out of range become −1: the loss of the chunk makes that NaN.
+        labels, _ = class_ids(settings.checked, labels, computed, count)
     heads = []
     for x, w, bias in given.heads:
         dtype = x.dtype if x.dtype == w.dtype else computing_dtype(x, w)
-        heads.append(
-            Head(x.reshape(-1, x.shape[-1]).astype(dtype), w.astype(dtype), bias)
-        )
-    keep = where
-    if labels is not None:
-        keep = kept(labels, where, settings.ignore_index)
-        count = heads[0].classifier.shape[0]
-        # Ids out of range become −1: the loss of the chunk makes that NaN.
-        labels, _ = class_ids(settings.checked, labels, keep, count)
-    wide = widen(heads[0].hidden[:, 0])
-    computed = jnp.ones(wide.shape, bool) if keep is None else keep
-    factor = jnp.ones_like(wide)
-    if weights is not None:
-        factor = weights.astype(wide.dtype)
-        computed &= factor != 0
+        # Dropped here, where it is cheap, and not from the logits of each chunk.
+        x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), computed, classes=True)
+        heads.append(Head(x, w.astype(dtype), bias))
+    n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
+    factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
+    computed = jnp.ones(n, bool) if computed is None else computed
     return Laid(tuple(heads), Rows(factor, computed, labels), keep, weights, batch)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiled programs hold, read off them; nothing of N×V elements is run."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxent
+
+BLOCK = 16 * 2**20
+
+
+def compiled(f, n, d, v, dtype=jnp.float32):
+    shape = jax.ShapeDtypeStruct
+    args = shape((n, d), dtype), shape((v, d), dtype), shape((n,), jnp.int32)
+    return jax.jit(f).lower(*args).compile()
+
+
+def temporaries(program):
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def gradient(**options):
+    loss = functools.partial(jaxent.linear_softmax_cross_entropy, **options)
+    return jax.value_and_grad(loss, argnums=(0, 1))
+
+
+def largest_array(program):
+    """Elements of the largest array that the optimised program names anywhere."""
+    shapes = re.findall(r"\b(?:f64|f32|bf16|f16|s32|pred)\[([\d,]+)\]", program.as_text())
+    count = lambda text: functools.reduce(int.__mul__, map(int, text.split(",")))  # noqa: E731
+    return max(map(count, shapes))
+
+
+@pytest.mark.parametrize("memory", ["16MB", "64MB", None])
+@pytest.mark.parametrize("n", [2048, 65536])
+def test_temporaries_follow_the_budget(memory, n):
+    """Not N·V: at 65536 positions the logits alone would be 12 GiB."""
+    d, v = 64, 50257
+    program = compiled(gradient(memory=memory), n, d, v)
+    budget = {"16MB": 16e6, "64MB": 64e6, None: 96e6}[memory]
+    # Two copies of hidden (in chunks, and its gradient), and a word a position for
+    # each of the few numbers that come with one.
+    rows = n * (2 * d + 16) * 4
+    assert temporaries(program) <= budget + BLOCK + rows
+    assert largest_array(program) < n * v
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"label_smoothing": 0.1, "z_loss": 1e-4, "softcap": 30.0},
+        {"ignore_index": -100},
+        {"reduction": "sum"},
+    ],
+    ids=lambda o: ",".join(o),
+)
+def test_options_do_not_bring_the_logits_back(options):
+    n, d, v = 4096, 64, 32768
+    program = compiled(gradient(**options), n, d, v)
+    # Smoothing looks at each class a second time: one more array of a chunk's logits.
+    assert temporaries(program) <= 2 * 96e6 + BLOCK + n * (2 * d + 16) * 4
+    assert largest_array(program) < n * v
+
+
+def test_per_position_losses_and_statistics():
+    n, d, v = 4096, 64, 32768
+
+    def f(hidden, classifier, labels):
+        s = jaxent.linear_softmax_statistics(hidden, classifier, labels)
+        return jnp.sum(s.nll * jnp.cos(s.log_normalizer)) + jnp.sum(s.entropy)
+
+    for loss in (f, jax.value_and_grad(f, argnums=(0, 1))):
+        program = compiled(loss, n, d, v)
+        assert temporaries(program) < n * v * 4 / 2
+        assert largest_array(program) < n * v
+
+
+def test_evaluation_pays_for_no_gradient():
+    """A quarter of the gradient's chunk, and one product instead of three."""
+    n, d, v = 4096, 64, 50257
+    program = compiled(jaxent.linear_softmax_cross_entropy, n, d, v)
+    assert temporaries(program) <= 96e6 / 4 + n * (d + 16) * 4
+    products = re.findall(r"= \S+ dot\(", program.as_text())
+    assert len(products) <= 1
+    assert not re.search(rf"f32\[{v},{d}\]\S* (add|fusion)", program.as_text())
+
+
+def test_dense_loss_keeps_one_array():
+    """value_and_grad in the logits: no more than one array beside the gradient."""
+    n, v = 1024, 32768
+
+    def mean(logits, labels):
+        loss = jaxent.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jaxent.reduce(loss)
+
+    shape = jax.ShapeDtypeStruct
+    args = shape((n, v), jnp.float32), shape((n,), jnp.int32)
+    program = jax.jit(jax.value_and_grad(mean)).lower(*args).compile()
+    assert temporaries(program) <= 1.01 * n * v * 4
