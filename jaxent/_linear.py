@@ -105,7 +105,7 @@ def linear_softmax_cross_entropy(
             call, "label_smoothing", label_smoothing, 1.0
         ),
         "z_loss": _options.option(call, "z_loss", z_loss, math.inf),
-        "softcap": _options.positive(call, "softcap", softcap),
+        "softcap": _options.cap(call, softcap),
     }
     return reduced_jit(
         given, shared, settings=settings, reduction=reduction, loss=cross_entropy_rows
@@ -175,7 +175,7 @@ def linear_softmax_loss(
         remedy = "Reductions are the business of `reduction`."
         _checks.fail(ValueError, call, "function", must, result, remedy)
     shared = {
-        "softcap": _options.positive(call, "softcap", softcap),
+        "softcap": _options.cap(call, softcap),
         "constants": constants,
     }
     return reduced(
@@ -234,5 +234,5 @@ def linear_softmax_statistics(
         call, (head,), labels=labels, where=where, weights=None,
         ignore_index=ignore_index, memory=memory,
     )  # fmt: skip
-    shared = {"softcap": _options.positive(call, "softcap", softcap)}
+    shared = {"softcap": _options.cap(call, softcap)}
     return linear_statistics(given, shared, settings=settings)

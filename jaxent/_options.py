@@ -14,6 +14,8 @@ from . import _checks
 from ._checks import fail
 from ._types import Axis, ClassInputs, Shape
 
+FORMULA = "The docstring has its formula."
+
 
 def number(
     call: str, argument: str, x: object, bounds: tuple[float, float]
@@ -27,8 +29,12 @@ def number(
     value, (low, high) = float(x), bounds
     if not low <= value <= high or math.isinf(value):
         must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
-        fail(ValueError, call, argument, must, x, "The docstring has its formula.")
+        fail(ValueError, call, argument, must, x, FORMULA)
     return value
+
+
+def cap(call: str, softcap: object) -> float | Array | None:
+    return None if softcap is None else positive(call, "softcap", softcap)
 
 
 def option(call: str, argument: str, x: object, high: float) -> float | Array | None:
@@ -62,13 +68,10 @@ def one_of(call: str, argument: str, x: str, allowed: tuple[str, ...]):
         fail(ValueError, call, argument, must, repr(x), "The docstring defines them.")
 
 
-def positive(call: str, argument: str, x: object) -> float | Array | None:
-    """A number above 0, or None for an option that is off."""
-    if x is None:
-        return None
+def positive(call: str, argument: str, x: object) -> float | Array:
     value = number(call, argument, x, (0.0, math.inf))
     if isinstance(value, float) and value == 0:
-        fail(ValueError, call, argument, "be above 0", x, "None, the default, is off.")
+        fail(ValueError, call, argument, "be above 0", x, FORMULA)
     return value
 
 

@@ -89,9 +89,7 @@ def parts(x: Array, labels: Array) -> Parts:
     return Parts(largest, label_logit, softmax_pair(margin, rest), total, others, hit)
 
 
-def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
-    """The statistics of logits x [..., V] for class ids [...] in [0, V)."""
-    s = parts(x, labels)
+def statistics(s: Parts) -> SoftmaxStatistics:
     return SoftmaxStatistics(
         s.pair.nll,
         s.pair.one_minus_prob,

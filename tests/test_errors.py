@@ -14,6 +14,7 @@ Y = jnp.zeros(8, jnp.int32)
 KEEP = jnp.ones(8, bool)
 IDS = "softmax_cross_entropy_with_integer_labels"
 DENSE = "softmax_cross_entropy"
+FUSED = "linear_softmax_cross_entropy"
 BINARY = "sigmoid_binary_cross_entropy"
 
 PER_LABEL = "have shape (8,) (the logits' without the class axis)"
@@ -78,6 +79,23 @@ MISTAKES = [
     ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", FORMULA),
     ("entropy", (X,), {"base": 1}, ValueError, "base", "be a number above 1", "1", "2 gives bits, 10 hartleys; leave it out for nats."),
     ("entropy_from_logits", (X,), {"base": "2"}, ValueError, "base", "be a number above 1", "'2'", "2 gives bits, 10 hartleys; leave it out for nats."),
+    # fused heads
+    (FUSED, (X, X.T, Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
+    (FUSED, (X, X[:, :4], Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(8, 4)", "The last axis of `hidden`, of shape (8, 5), is d."),
+    (FUSED, (X, X, Y[:3]), {}, ValueError, "labels", PER_LABEL, "(3,)", "Give one class id per position."),
+    (FUSED, (X, X, Y), {"bias": X[0]}, ValueError, "bias", "have shape (8,) (that of `classifier[:, 0]`)", "(5,)", RESHAPE),
+    (FUSED, (X, X, Y), {"softcap": 0}, ValueError, "softcap", "be above 0", "0", FORMULA),
+    (FUSED, (X, X, Y), {"softcap": -1.0}, ValueError, "softcap", "be from 0 up", "-1.0", FORMULA),
+    (FUSED, (X, X, Y), {"memory": 63}, ValueError, "memory", "be at least 64 bytes, the logits of one position and their gradient", "63", "Raise it, or leave it out."),
+    (FUSED, (X, X, Y), {"memory": "64 parsecs"}, TypeError, "memory", "be a number of bytes, or text with a unit", "'64 parsecs'", 'For example memory=2**28, or memory="256MB".'),
+    (FUSED, (X, X, Y), {"memory": 1.5}, TypeError, "memory", "be a number of bytes, or text with a unit", "1.5", 'For example memory=2**28, or memory="256MB".'),
+    (FUSED, (X, X, Y), {"weights": X}, ValueError, "weights", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
+    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla'", "'cuda'", "The docstring defines them."),
+    (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
+    ("linear_softmax_loss", (lambda s: s.nll.sum(), X, X, Y), {}, ValueError, "function", "return one loss for each position, here of shape (8,)", "ShapeDtypeStruct(shape=(), dtype=float32)", "Reductions are the business of `reduction`."),
+    ("linear_kl_divergence", (X, X, X[:3], X), {}, ValueError, "teacher_hidden", "have shape (8, 5)", "(3, 5)", "Both heads take the same positions."),
+    ("linear_kl_divergence", (X, X, X, X[:4]), {}, ValueError, "teacher_classifier", "have the student's 8 classes", "(4, 5)", "Both heads score the same vocabulary."),
+    ("linear_kl_divergence", (X, X, X, X), {"temperature": 0.0}, ValueError, "temperature", "be above 0", "0.0", FORMULA),
     # reductions and helpers
     ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean'", "'average'", "The docstring defines them."),
     ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean", and `values` have an axis', "0", 'For another denominator reduce by "sum", and divide.'),

@@ -88,7 +88,7 @@ def filled(options):
         "weights": weights(),
         "class_weights": jnp.linspace(0.5, 2.0, V),
     }
-    return {k: arrays[k] if k in arrays else v for k, v in options.items()}
+    return {k: arrays.get(k, v) for k, v in options.items()}
 
 
 def pair(options, memory=4 * ROW):

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make bench`: every benchmark there is, one after the other."""
+
+from . import fused_head
+
+fused_head.main()
