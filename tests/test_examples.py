@@ -135,6 +135,33 @@ def test_grokking(tmp_path):
     assert_picture(tmp_path / "grokking.png")
 
 
+def test_language_model(tmp_path):
+    steps, vocabulary = 4, 2000
+    text = run(
+        "examples/language_model.py", "--steps", steps, "--vocabulary", vocabulary,
+        "--batch-size", 4, "--length", 32, "--width", 16, "--memory", "64KB",
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert f"the logits of a batch are 4 × 32 × {vocabulary}." in text
+    rows = re.findall(r"^(\w.*?)  +([\d.]+) +([\d.]+) +[\d.]+$", text, re.MULTILINE)
+    table = {name: (float(fused), float(dense)) for name, fused, dense in rows}
+    # Before training, the model hardly knows more than the number of its classes.
+    for perplexity in table["validation perplexity"]:
+        assert vocabulary / 4 < perplexity < 4 * vocabulary
+    for bits in table["validation bits per byte"]:
+        assert 1 < bits < 8
+    for name, (fused, dense) in table.items():
+        if "loss" in name:
+            assert fused == pytest.approx(dense, abs=2e-4)
+    fused, dense = table["compiled temporaries (MiB)"]
+    assert fused < dense / 2
+    # Every step may round a loss near 8 by four of float32's units, and so shift
+    # the weights that all later losses are of.
+    largest = re.search(rf"in {steps} steps: ([\d.e+-]+) nats", text)[1]
+    assert float(largest) <= 4 * steps * np.spacing(np.float32(8))
+    assert_picture(tmp_path / "language-model.png")
+
+
 def test_recorded_grokking():
     """The committed record is whole, small, and says how it was made."""
     path = ROOT / "docs" / "results" / "grokking.json"
