@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tour of jaxent, under a minute: `make demo`, or `python -m examples.demo`.
+"""The tour of jaxent, in two minutes: `make demo`, or `python -m examples.demo`.
 
 Trains a classifier of handwritten digits, shows where other losses round to zero,
-and draws three pictures in `demo-output/`.
+trains a language model without its logits, and draws pictures in `demo-output/`.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import jax
 import jaxent
 
 if __package__:
-    from . import digits, exactness
+    from . import digits, exactness, language_model
 else:
     import digits
     import exactness
+    import language_model
 
 
 def heading(text: str) -> None:
@@ -30,6 +31,7 @@ def heading(text: str) -> None:
 def main(argv: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--language-steps", type=int, default=40, help="0: skip")
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     args = parser.parse_args(argv)
 
@@ -46,8 +48,13 @@ def main(argv: list[str] | None = None) -> dict:
     print("A 0 is exactly zero: no loss, and nothing left to learn from.\n")
     tables = exactness.main(output)
 
+    if args.language_steps:
+        heading("3  A language model of 32768 sub-words, with and without its logits")
+        steps = ["--steps", str(args.language_steps), "--batch-size", "8"]
+        language_model.main([*steps, *output])
+
     seconds = perf_counter() - started
-    heading(f"Done in {seconds:.0f} s: three pictures are in {args.output}/")
+    heading(f"Done in {seconds:.0f} s: the pictures are in {args.output}/")
     return {"digits": history, "exactness": tables}
 
 

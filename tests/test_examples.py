@@ -59,7 +59,10 @@ def markdown_tables(text: str) -> list[list[dict[str, float]]]:
 
 
 def test_demo(tmp_path):
-    text = run("-m", "examples.demo", "--epochs", 4, "--output", tmp_path)
+    text = run(
+        "-m", "examples.demo", "--epochs", 4, "--language-steps", 0,
+        "--output", tmp_path,
+    )  # fmt: skip
     assert len(re.findall(r"^ +\d +[\d.]+ +[\d.]+%", text, re.MULTILINE)) == 4
     accuracy = float(re.search(r"Test: .* accuracy ([\d.]+)%", text)[1])
     assert accuracy > 90
