@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 
 
@@ -26,6 +26,26 @@ def widen(x: Array) -> Array:
 def widen_both(x: Array, y: Array) -> tuple[Array, Array]:
     dtype = computing_dtype(x, y)
     return x.astype(dtype), y.astype(dtype)
+
+
+def difference(x: Array, y: Array) -> tuple[Array, Array]:
+    """x − y, and its rounding error, exactly (Knuth's two-sum); 0 if not finite."""
+    d = x - y
+    back = d - x
+    low = (x - (d - back)) - (y + back)
+    return d, lax.stop_gradient(jnp.where(jnp.isfinite(d), low, 0))
+
+
+def exp_difference(x: Array, y: Array) -> Array:
+    """exp(x − y); in float64, where accuracy is the point, also free of the rounding
+    of x − y, half an ULP of it. In float32 that costs a quarter of the time of a
+    gradient (measured on CPU), and only shows with few classes.
+    """
+    if x.dtype != jnp.float64:
+        return jnp.exp(x - y)
+    d, low = difference(x, y)
+    e = jnp.exp(d)
+    return e + e * low
 
 
 class Pair(NamedTuple):
@@ -115,6 +135,42 @@ def _xlog1py_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+def reciprocal(x: Array) -> Array:
+    """1/x, differentiable where x² underflows."""
+    return 1 / x
+
+
+@reciprocal.defjvp
+def _reciprocal_jvp(primals, tangents):
+    value = reciprocal(*primals)
+    return value, -value * (value * tangents[0])
+
+
+@jax.custom_jvp
+def box_cox(nll: Array, exponent: Array) -> Array:
+    """(1 − p^q)/q of −log p and q ≥ 0; −log p itself at q = 0."""
+    safe = jnp.where(exponent == 0, 1, exponent)
+    return jnp.where(exponent == 0, nll, -jnp.expm1(-safe * nll) / safe)
+
+
+@box_cox.defjvp
+def _box_cox_jvp(primals, tangents):
+    nll, exponent = primals
+    power_q = jnp.exp(-product(exponent, nll))
+    value = box_cox(nll, exponent)
+    # p^q, not 1 − (1 − p^q), which loses it; and (p^q·(−log p) − value)/q.
+    settled = jnp.isinf(nll) & (exponent != 0)
+    finite = jnp.where(settled, 0, nll)
+    z = exponent * finite
+    near = z < 1
+    tiny = finite * finite / 2 * _relative_phi(jnp.where(near, z, 0))
+    safe = jnp.where(near & ~settled, 1, exponent)
+    far = (power_q * finite - value) / safe
+    slope = jnp.where(near & ~settled, -power_q * tiny, far)
+    return value, power_q * tangents[0] + slope * tangents[1]
+
+
+@jax.custom_jvp
 def power(base: Array, exponent: ArrayLike) -> Array:
     """base**exponent for base ≥ 0, its derivatives at 0 taken as 0, never NaN."""
     return jnp.power(base, exponent)
@@ -146,22 +202,27 @@ def _focal_jvp(primals, tangents):
     nll, one_minus_prob, gamma = primals
     d_nll, d_one_minus_prob, d_gamma = tangents
     weight = power(one_minus_prob, gamma)
-    zero = one_minus_prob == 0
-    ratio = nll / jnp.where(zero, 1, one_minus_prob)
+    zero = one_minus_prob < jnp.finfo(one_minus_prob.dtype).tiny
+    ratio = nll * reciprocal(jnp.where(zero, 1, one_minus_prob))
     # An infinite loss comes with p = 0, where 1 − p no longer moves.
     ratio = jnp.where(zero, 1, jnp.where(jnp.isinf(nll), 0, ratio))
     tangent = weight * d_nll + gamma * ratio * weight * d_one_minus_prob
     log_slope = jnp.where(zero, 0, jnp.log(jnp.where(zero, 1, one_minus_prob)))
-    return nll * weight, tangent + product(nll * weight, log_slope) * d_gamma
+    return nll * weight, tangent + product(log_slope, nll * weight) * d_gamma
 
 
 def phi(d: Array) -> Array:
     """e^d − 1 − d ≥ 0 to full relative accuracy; for |d| ≤ 1 (Taylor beyond d²/2)."""
+    return d * d / 2 * _relative_phi(d)
+
+
+def _relative_phi(d: Array) -> Array:
+    """φ(d)/(d²/2)."""
     order = 11 if d.dtype == jnp.float32 else 19
     series = jnp.ones_like(d)
     for n in range(order, 2, -1):
         series = 1 + d / n * series
-    return d * d / 2 * series
+    return series
 
 
 @jax.custom_jvp

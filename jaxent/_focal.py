@@ -3,13 +3,12 @@
 
 import math
 
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._exact import focal
+from ._exact import box_cox, focal
 from ._softmax import distribution_label_loss, integer_label_loss
 from ._types import Axis, Number
 
@@ -179,9 +178,8 @@ def _focal_of(nll: Array, one_minus_prob: Array, gamma: Array) -> Array:
 
 
 def _generalized_of(nll: Array, one_minus_prob: Array, q: Array) -> Array:
-    del one_minus_prob  # 1 − p^q = −expm1(−q·(−log p))
-    safe = jnp.where(q == 0, 1, q)
-    return jnp.where(q == 0, nll, -jnp.expm1(-safe * nll) / safe)
+    del one_minus_prob
+    return box_cox(nll, q)
 
 
 def _poly_of(nll: Array, one_minus_prob: Array, epsilon: Array) -> Array:

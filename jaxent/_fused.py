@@ -17,7 +17,7 @@ from ._information import entropy_of_logits, kl_of_logits
 from ._labels import class_ids, drop
 from ._reduce import divided
 from ._softmax import cross_entropy_of, integer_label_loss
-from ._statistics import parts, statistics, top_class
+from ._statistics import statistics, top_class
 from ._types import ClassInputs, Reduction
 
 
@@ -120,9 +120,7 @@ def statistics_rows(
     assert rows.labels is not None
     x = _capped(logits[0], shared["softcap"])
     labels, poison = class_ids(None, rows.labels, None, x.shape[-1])
-    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(
-        parts(x, labels)
-    )
+    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(x, labels)
     poison = poison.astype(x.dtype)
     s = LinearSoftmaxStatistics(
         nll * poison,

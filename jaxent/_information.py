@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from ._exact import jensen_shannon, phi, product
-from ._statistics import class_pairs
+from ._exact import difference, jensen_shannon, phi, product
+from ._statistics import class_pairs, one_hot, top_class
 
 
 @jax.custom_jvp
@@ -29,7 +29,8 @@ def _entropy_of_logits_jvp(primals, tangents):
     prob = class_pairs(x).prob
     # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D), D the distance from the largest logit: log Z, all that
     # −log p and H are made of at saturation, has dropped out.
-    largest = lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    # Differentiated too: what is at the top stays at distance 0, to every order.
+    largest = jnp.max(x, axis=-1, keepdims=True)
     distance = jnp.where(x == -jnp.inf, 0, largest - x)
     mean = jnp.sum(prob * distance, axis=-1, keepdims=True)
     slope = prob * (distance - mean)
@@ -41,28 +42,36 @@ class _Difference(NamedTuple):
     q: Array
     centred: Array
     """d; meaningless where p is 0."""
-    mean: Array
-    """Σ p·(b − a), keeping the class axis."""
+    gap: Array
+    """max b − max a, centred as d is, keeping the class axis."""
 
 
 def _difference(a: Array, b: Array) -> _Difference:
     p, q = class_pairs(a).prob, class_pairs(b).prob
-    raw = jnp.where(p == 0, 0, b - a)
+    raw, low = difference(b, a)
+    # Centred at the likeliest class first: what an offset between a and b rounds off
+    # b − a is in `low`, and taking one b − a from another is exact where they are near.
+    top = one_hot(top_class(p), p)
+    shift, shift_low = (
+        jnp.sum(jnp.where(top, x, 0), axis=-1, keepdims=True) for x in (raw, low)
+    )
+    raw = jnp.where(p == 0, 0, (raw - shift) + (low - shift_low))
     mean = jnp.sum(product(p, raw), axis=-1, keepdims=True)
-    # Twice: the first mean is rounded as an offset between a and b is.
-    correction = jnp.sum(product(p, raw - mean), axis=-1, keepdims=True)
-    return _Difference(p, q, raw - mean - correction, mean + correction)
+    # Twice: the first mean has the rounding of Σ p, which is not quite 1.
+    mean += jnp.sum(product(p, raw - mean), axis=-1, keepdims=True)
+    gap, gap_low = difference(*(jnp.max(x, axis=-1, keepdims=True) for x in (b, a)))
+    gap = (gap - shift) + (gap_low - shift_low) - mean
+    return _Difference(p, q, raw - mean, gap)
 
 
 @jax.custom_jvp
 def kl_of_logits(a: Array, b: Array) -> Array:
     """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
-    p, _, d, mean = _difference(a, b)
-    largest_a, largest_b = (jnp.max(x, axis=-1, keepdims=True) for x in (a, b))
+    p, _, d, gap = _difference(a, b)
+    largest_b = jnp.max(b, axis=-1, keepdims=True)
     log_z_a, log_z_b = (
         jnp.min(class_pairs(x).nll, axis=-1, keepdims=True) for x in (a, b)
     )
-    gap = largest_b - largest_a - mean
     near = (jnp.abs(d) < 1) & (p != 0)
     # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
     mass = jnp.exp(b - largest_b + (gap - log_z_a))

@@ -197,7 +197,7 @@ def _softmax_statistics(
 ) -> SoftmaxStatistics:
     x = allowed_logits(inputs.logits, axis, inputs.class_where)
     labels, poison = class_ids(checked, inputs.labels, None, x.shape[-1])
-    *numbers, correct = statistics(parts(x, labels))
+    *numbers, correct = statistics(x, labels)
     nll, one_minus_prob, log_normalizer, label_logit = (
         number * poison.astype(x.dtype) for number in numbers
     )
@@ -223,8 +223,7 @@ def integer_label_loss(
     labels, poison = class_ids(checked, inputs.labels, keep, x.shape[-1])
     x = drop(x, keep, classes=True)
     parameter = None if parameter is None else jnp.asarray(parameter, x.dtype)
-    engine = parts(x, labels)
-    s = statistics(engine)
+    s = statistics(x, labels)
     value = loss(s.nll, s.one_minus_prob, parameter)
     weights = None
     if inputs.class_weights is not None:
@@ -236,6 +235,7 @@ def integer_label_loss(
         spread = _uniform(x, weights)
         if loss is cross_entropy_of:
             # Linear in the logits: no second exponential of each.
+            engine = parts(x, labels)
             distance = product(spread, engine.largest[..., None] - x)
             share = jnp.sum(spread, axis=-1)
             smooth = jnp.sum(distance, axis=-1) + share * jnp.log(engine.total)
@@ -268,7 +268,7 @@ def distribution_label_loss(
         labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
     value = _expected(x, labels, loss, parameter)
     if inputs.z_loss is not None:
-        log_normalizer = statistics(parts(x, top_class(x))).log_normalizer
+        log_normalizer = statistics(x, top_class(x)).log_normalizer
         value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer**2
     return drop(value, inputs.where)
 

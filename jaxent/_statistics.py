@@ -10,10 +10,11 @@ differentiation: every quantity built here is independent of it.
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._exact import Pair, softmax_pair, widen
+from ._exact import Pair, exp_difference, softmax_pair, widen
 from ._types import Shape
 
 
@@ -81,7 +82,7 @@ def parts(x: Array, labels: Array) -> Parts:
     """The engine: a max, a masked exp and two sums over the classes, the last axis."""
     hit = one_hot(labels, x)
     largest = lax.stop_gradient(jnp.max(x, axis=-1))
-    others = jnp.where(hit, 0, jnp.exp(x - largest[..., None]))
+    others = jnp.where(hit, 0, exp_difference(x, largest[..., None]))
     rest = jnp.sum(others, axis=-1)
     label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
     margin = label_logit - largest
@@ -89,14 +90,53 @@ def parts(x: Array, labels: Array) -> Parts:
     return Parts(largest, label_logit, softmax_pair(margin, rest), total, others, hit)
 
 
-def statistics(s: Parts) -> SoftmaxStatistics:
+def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
+    """The statistics of logits x [..., V] for class ids [...] in [0, V)."""
+    nll, one_minus_prob, log_normalizer = _label_numbers(x, labels)
+    s = parts(x, labels)
+    correct = s.label_logit == s.largest
     return SoftmaxStatistics(
-        s.pair.nll,
-        s.pair.one_minus_prob,
-        s.largest + jnp.log(s.total),
-        s.label_logit,
-        s.label_logit == s.largest,
+        nll, one_minus_prob, log_normalizer, s.label_logit, correct
     )
+
+
+@jax.custom_jvp
+def _label_numbers(x: Array, labels: Array) -> tuple[Array, Array, Array]:
+    """−log p_y, 1 − p_y and log Σ exp(x)."""
+    s = parts(x, labels)
+    return s.pair.nll, s.pair.one_minus_prob, s.largest + jnp.log(s.total)
+
+
+@_label_numbers.defjvp
+def _label_numbers_jvp(primals, tangents):
+    (x, labels), (dx, _) = primals, tangents
+    nll, one_minus_prob, log_normalizer = _label_numbers(x, labels)
+    others, own = _probabilities(x, labels)
+    d_label = jnp.sum(jnp.where(one_hot(labels, x), dx, 0), axis=-1)
+    # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
+    d_nll = jnp.sum(others * dx, axis=-1) - one_minus_prob * d_label
+    out = nll, one_minus_prob, log_normalizer
+    return out, (d_nll, own * d_nll, d_nll + d_label)
+
+
+@jax.custom_jvp
+def _probabilities(x: Array, labels: Array) -> tuple[Array, Array]:
+    """p of each class but the label, 0 there, [..., V]; and that of the label."""
+    s = parts(x, labels)
+    return s.others / s.total[..., None], s.pair.prob
+
+
+@_probabilities.defjvp
+def _probabilities_jvp(primals, tangents):
+    (x, labels), (dx, _) = primals, tangents
+    others, own = _probabilities(x, labels)
+    # dp_j = p_j·(dx_j − Σ p·dx), dx counted from that of the likeliest class: its own
+    # is then 0, and no p near 1 is left to subtract from 1.
+    top = jnp.sum(jnp.where(one_hot(top_class(x), x), dx, 0), axis=-1, keepdims=True)
+    d = jnp.where(x == -jnp.inf, 0, dx - top)
+    d_label = jnp.sum(jnp.where(one_hot(labels, x), d, 0), axis=-1)
+    mean = jnp.sum(others * d, axis=-1) + own * d_label
+    return (others, own), (others * (d - mean[..., None]), own * (d_label - mean))
 
 
 def class_pairs(x: Array) -> Pair:

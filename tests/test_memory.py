@@ -75,10 +75,10 @@ def distilled(hidden, classifier, labels):
     [
         (gradient(softcap=30.0), 1.5),
         (gradient(ignore_index=-100), 1.1),
-        (gradient(label_smoothing=0.1, z_loss=1e-4, softcap=30.0), 2.1),
+        (gradient(label_smoothing=0.1, z_loss=1e-4, softcap=30.0), 2.5),
         (jax.value_and_grad(per_position(losses), argnums=(0, 1)), 2.2),
         (jax.value_and_grad(per_position(entropies), argnums=(0, 1)), 4.0),
-        (jax.value_and_grad(distilled, argnums=(0, 1)), 2.0),
+        (jax.value_and_grad(distilled, argnums=(0, 1)), 2.2),
     ],
     ids=["softcap", "ignore_index", "options", "none", "entropy", "distillation"],
 )

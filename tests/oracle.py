@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The definitions, in NumPy's widest float: what every other test is held against.
+
+Names and options are the library's; nothing of it is imported. Inputs are taken
+exactly as given (half types too) and every function keeps relative accuracy, since
+the largest term never enters a sum that is near it (`test_oracle.py` holds all of
+them to 50 digits).
+
+Every function is analytic code, and takes complex arrays: then the imaginary part
+is the derivative along that of the input. `gradient` and `hessian` rest on this, as
+a step of 1e-40 has neither truncation nor cancellation.
+"""
+
+import functools
+
+import numpy as np
+
+STEP = np.longdouble("1e-40")
+
+
+def quiet(f):
+    """Infinities and NaNs are results here, not accidents."""
+
+    @functools.wraps(f)
+    def quieted(*args, **options):
+        with np.errstate(all="ignore"):
+            return f(*args, **options)
+
+    return quieted
+
+
+def wide(x):
+    x = np.asarray(x)
+    return x.astype(np.clongdouble if np.iscomplexobj(x) else np.longdouble)
+
+
+def lifted(f, slope):
+    """f for real arrays; along a complex one's imaginary part, its derivative."""
+
+    def g(z):
+        z = wide(z)
+        if not np.iscomplexobj(z):
+            return f(z)
+        out = np.zeros_like(z)
+        out.real = f(z.real)
+        out.imag = np.where(z.imag == 0, 0, slope(z.real) * z.imag)
+        return out
+
+    return g
+
+
+exp = lifted(np.exp, np.exp)
+expm1 = lifted(np.expm1, np.exp)
+log = lifted(np.log, lambda x: 1 / x)
+log1p = lifted(np.log1p, lambda x: 1 / (1 + x))
+tanh = lifted(np.tanh, lambda x: 1 / np.cosh(x) ** 2)
+
+
+def power(base, exponent):
+    if np.iscomplexobj(exponent):
+        return exp(exponent * log(base))
+    return lifted(
+        lambda b: b**exponent,
+        lambda b: exponent * b ** (exponent - 1) if exponent else 0 * b,
+    )(base)
+
+
+def times(weight, value):
+    """weight·value; a zero weight takes nothing from infinity, nor its derivative."""
+    weight, value = wide(weight), wide(value)
+    return weight * np.where((weight.real == 0) & np.isinf(value), 0, value)
+
+
+def phi(d):
+    """e^d − 1 − d, by its series where that cancels."""
+    small = np.abs(d.real) < 0.5
+    near, series = np.where(small, d, 0), np.ones_like(d)
+    for n in range(24, 2, -1):
+        series = 1 + near / n * series
+    return np.where(small, near * near / 2 * series, expm1(d) - d)
+
+
+def classes_last(x, axis):
+    axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    batch = tuple(a for a in range(x.ndim) if a not in axes)
+    return x.transpose(batch + axes).reshape(*(x.shape[a] for a in batch), -1)
+
+
+def dropped(value, keep):
+    return value if keep is None else np.where(keep, value, 0)
+
+
+def pairs(x):
+    """−log p, 1 − p, p of every class, and log Σ exp x; −inf logits are left out."""
+    forbidden = x.real == -np.inf
+    top = np.argmax(x.real, axis=-1)[..., None]
+    c = np.take_along_axis(x, top, axis=-1)
+    distance = np.where(forbidden & np.isfinite(c), 0, x) - c
+    at_top = np.arange(x.shape[-1]) == top
+    e = np.where(forbidden, 0, exp(distance))
+    rest = np.sum(np.where(at_top, 0, e), axis=-1, keepdims=True)
+    p = e / (1 + rest) + 0 * c
+    nll = np.where(forbidden & ~np.isnan(p), np.inf, log1p(rest) - distance)
+    one_minus_p = np.where(at_top, rest / (1 + rest), 1 - p)
+    return nll, one_minus_p, p, (c + log1p(rest))[..., 0]
+
+
+@quiet
+def softmax(logits, axis=-1):
+    return pairs(classes_last(wide(logits), axis))[2]
+
+
+def one_hot(labels, count):
+    return np.asarray(labels)[..., None] == np.arange(count)
+
+
+# Softmax losses.
+
+
+@quiet
+def softmax_cross_entropy(
+    logits, labels, *, axis=-1, where=None, class_where=None, class_weights=None,
+    label_smoothing=0.0, z_loss=0.0, loss=lambda nll, one_minus_p: nll,
+):  # fmt: skip
+    """Σ_j w_j·((1−α)·q_j + α/V)·ℓ_j + z·lse², with ℓ_j = `loss` of class j."""
+    x, q = wide(logits), classes_last(wide(labels), axis)
+    if class_where is not None:
+        x = np.where(class_where, x, -np.inf)
+    x = classes_last(x, axis)
+    x, q = (a if where is None else dropped(a, where[..., None]) for a in (x, q))
+    allowed = x.real > -np.inf
+    share = allowed / wide(np.sum(allowed, axis=-1, keepdims=True))
+    q = (1 - wide(label_smoothing)) * q + times(wide(label_smoothing), share)
+    if class_weights is not None:
+        q = q * wide(class_weights)
+    nll, one_minus_p, _, lse = pairs(x)
+    # Complex infinities have no sum: a forbidden class has the real limit.
+    of_class = loss(np.where(allowed, nll, 1), one_minus_p)
+    of_class = np.where(allowed, of_class, loss(wide(np.inf), wide(1)))
+    value = np.sum(times(q, of_class), axis=-1)
+    return dropped(value + wide(z_loss) * lse**2, where)
+
+
+@quiet
+def softmax_cross_entropy_with_integer_labels(
+    logits, labels, *, axis=-1, where=None, ignore_index=None, **options
+):
+    labels = np.asarray(labels).astype(np.int64)
+    x = classes_last(wide(logits), axis)
+    if (class_where := options.pop("class_where", None)) is not None:
+        full = np.broadcast_to(class_where, np.shape(logits))
+        options["class_where"] = classes_last(full, axis)
+    if ignore_index is not None:
+        heeded = labels != ignore_index
+        where = heeded if where is None else where & heeded
+    one = one_hot(labels, x.shape[-1])
+    value = softmax_cross_entropy(x, one, where=where, **options)
+    bad = ~one.any(axis=-1) & (True if where is None else np.asarray(where))
+    return np.where(bad, np.nan, value)
+
+
+def softmax_focal_loss(logits, labels, *, gamma=2.0, **options):
+    def loss(nll, one_minus_p):
+        return nll * power(one_minus_p, wide(gamma))
+
+    return softmax_cross_entropy_with_integer_labels(
+        logits, labels, loss=loss, **options
+    )
+
+
+def generalized_cross_entropy(logits, labels, *, q=0.7, **options):
+    def loss(nll, one_minus_p):
+        return -expm1(-wide(q) * nll) / wide(q)
+
+    return softmax_cross_entropy_with_integer_labels(
+        logits, labels, loss=loss, **options
+    )
+
+
+def poly_loss_cross_entropy(logits, labels, *, epsilon=2.0, **options):
+    def loss(nll, one_minus_p):
+        return nll + wide(epsilon) * one_minus_p
+
+    return softmax_cross_entropy(logits, labels, loss=loss, **options)
+
+
+@quiet
+def softmax_statistics(logits, labels, *, axis=-1, class_where=None):
+    """(−log p_y, 1 − p_y, lse, x_y, whether x_y is the largest), NaN off range."""
+    x = wide(logits)
+    if class_where is not None:
+        x = np.where(class_where, x, -np.inf)
+    x = classes_last(x, axis)
+    hit = one_hot(labels, x.shape[-1])
+    good = hit.any(axis=-1)
+    nll, one_minus_p, _, lse = pairs(x)
+    picked = (np.sum(np.where(hit, a, 0), axis=-1) for a in (nll, one_minus_p, x))
+    nll, one_minus_p, x_y = (np.where(good, a, np.nan) for a in picked)
+    correct = good & (x_y.real == np.max(x.real, axis=-1))
+    return nll, one_minus_p, np.where(good, lse, np.nan), x_y, correct
+
+
+# Binary losses, and losses of probabilities.
+
+
+def softplus(x):
+    """log(1 + exp x) = −log σ(−x)."""
+    return np.where(x.real > 0, x, 0) + log1p(exp(np.where(x.real > 0, -x, x)))
+
+
+def sigmoid(x):
+    e = exp(np.where(x.real > 0, -x, x))
+    return np.where(x.real > 0, 1, e) / (1 + e)
+
+
+@quiet
+def sigmoid_binary_cross_entropy(
+    logits, labels, *, where=None, pos_weight=1.0, label_smoothing=0.0
+):
+    x, y = dropped(wide(logits), where), dropped(wide(labels), where)
+    y = (1 - wide(label_smoothing)) * y + wide(label_smoothing) / 2
+    value = times(wide(pos_weight) * y, softplus(-x)) + times(1 - y, softplus(x))
+    return dropped(value, where)
+
+
+@quiet
+def sigmoid_focal_loss(logits, labels, *, alpha=None, gamma=2.0, where=None):
+    x, y = dropped(wide(logits), where), dropped(wide(labels), where)
+    wrong = y * sigmoid(-x) + (1 - y) * sigmoid(x)
+    value = times(power(wrong, wide(gamma)), sigmoid_binary_cross_entropy(x, y))
+    balance = 1 if alpha is None else wide(alpha) * y + (1 - wide(alpha)) * (1 - y)
+    return dropped(times(balance, value), where)
+
+
+@quiet
+def binary_cross_entropy(probs, labels, *, eps=None, where=None):
+    p, y = dropped(wide(probs), where), dropped(wide(labels), where)
+    if eps is None:
+        return dropped(-times(y, log(p)) - times(1 - y, log1p(-p)), where)
+    value = -times(y, log(clipped(p, eps))) - times(1 - y, log(clipped(1 - p, eps)))
+    return dropped(value, where)
+
+
+@quiet
+def categorical_cross_entropy(probs, labels, *, axis=-1, eps=None, where=None):
+    p = wide(probs) if eps is None else clipped(wide(probs), eps)
+    terms = classes_last(-times(labels, log(p)), axis)
+    return dropped(np.sum(terms, axis=-1), where)
+
+
+def clipped(p, eps):
+    low, high = wide(eps), 1 - wide(eps)
+    return np.where(p.real < low, low, np.where(p.real > high, high, p))
+
+
+@quiet
+def negative_log_likelihood(
+    log_probs, labels, *, axis=-1, where=None, ignore_index=None, class_weights=1.0
+):
+    log_p = classes_last(wide(log_probs), axis)
+    hit = one_hot(labels, log_p.shape[-1])
+    value = np.sum(np.where(hit, -times(class_weights, log_p), 0), axis=-1)
+    value = np.where(hit.any(axis=-1), value, np.nan)
+    value = dropped(value, where)
+    return value if ignore_index is None else dropped(value, labels != ignore_index)
+
+
+# Information measures.
+
+
+def summed(terms, axis, base=None):
+    total = np.sum(classes_last(terms, axis), axis=-1)
+    return total if base is None else total / np.log(wide(base))
+
+
+@quiet
+def entropy(probs, *, axis=-1, base=None):
+    return summed(-times(probs, log(probs)), axis, base)
+
+
+@quiet
+def cross_entropy(p, q, *, axis=-1, base=None):
+    return summed(-times(p, log(q)), axis, base)
+
+
+@quiet
+def entropy_from_logits(logits, *, axis=-1, base=None):
+    nll, _, p, _ = pairs(classes_last(wide(logits), axis))
+    return summed(times(p, nll), -1, base)
+
+
+@quiet
+def cross_entropy_from_logits(p_logits, q_logits, *, axis=-1, base=None):
+    p = pairs(classes_last(wide(p_logits), axis))[2]
+    nll = pairs(classes_last(wide(q_logits), axis))[0]
+    return summed(times(p, nll), -1, base)
+
+
+@quiet
+def kl_divergence(log_predictions, targets, *, axis=-1, where=None):
+    log_q, t = wide(log_predictions), wide(targets)
+    return dropped(summed(times(t, log(t) - log_q), axis), where)
+
+
+@quiet
+def kl_divergence_with_log_targets(
+    log_predictions, log_targets, *, axis=-1, where=None
+):
+    log_q, log_t = wide(log_predictions), wide(log_targets)
+    return dropped(summed(times(exp(log_t), log_t - log_q), axis), where)
+
+
+@quiet
+def generalized_kl_divergence(log_predictions, targets, *, axis=-1, where=None):
+    log_q, t = wide(log_predictions), wide(targets)
+    terms = np.where(t == 0, exp(log_q), times(t, phi(log_q - log(t))))
+    return dropped(summed(terms, axis), where)
+
+
+def kl_and_ratio(a, b):
+    """KL(p‖q) ≥ 0 and log(q/p), for logits a of p and b of q, classes last.
+
+    With d = b − a less its p-mean, KL = log(1 + Σ p·(e^d − 1 − d)).
+    """
+    a, b = (x - np.max(x.real, axis=-1, keepdims=True) for x in (a, b))
+    _, _, p, lse = pairs(a)
+    raw = np.where(p == 0, 0, b - a)
+    mean = np.sum(times(p, raw), axis=-1, keepdims=True)
+    d = raw - mean
+    alone = exp(b - lse[..., None] - mean)  # p·e^d where p is 0
+    terms = np.where(p == 0, alone, p * phi(d))
+    kl = log1p(np.sum(terms, axis=-1))
+    impossible = np.any((p != 0) & (b.real == -np.inf), axis=-1)
+    return np.where(impossible, np.inf, kl), d - kl[..., None]
+
+
+@quiet
+def kl_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
+    a, b = (classes_last(wide(x), axis) for x in (p_logits, q_logits))
+    return summed(kl_and_ratio(a, b)[0][..., None], -1, base)
+
+
+def js_terms(m, v):
+    """½·m·((1+v)·log(1+v) + (1−v)·log(1−v)), for p = m·(1−v) and q = m·(1+v)."""
+    small = np.abs(v.real) < 0.3
+    square, series = np.where(small, v, 0) ** 2, 0
+    for n in range(24, 0, -1):
+        series = square * (1 / wide(n * (2 * n - 1)) + series)
+    plain = times(1 + v, log1p(v)) + times(1 - v, log1p(-v))
+    return m / 2 * np.where(small, series, plain)
+
+
+@quiet
+def js_divergence(p, q, *, axis=-1, base=None):
+    p, q = wide(p), wide(q)
+    m = (p + q) / 2
+    return summed(js_terms(m, (q - p) / 2 / np.where(m == 0, 1, m)), axis, base)
+
+
+@quiet
+def js_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
+    a, b = (classes_last(wide(x), axis) for x in (p_logits, q_logits))
+    p, q = pairs(a)[2], pairs(b)[2]
+    ratio = np.where((p == 0) | (q == 0), 0, kl_and_ratio(a, b)[1])
+    v = np.where(q == 0, -1, np.where(p == 0, 1, tanh(ratio / 2)))
+    return summed(np.where(p + q == 0, 0, js_terms((p + q) / 2, v)), -1, base)
+
+
+# Reductions and labels.
+
+
+@quiet
+def reduce(values, *, where=None, weights=None, reduction="mean", axis=None):
+    v = wide(values)
+    keep = np.ones(v.shape, bool) if where is None else np.asarray(where)
+    w = np.where(keep, 1 if weights is None else wide(weights), wide(0))
+    terms = times(w, v)
+    if reduction == "none":
+        return terms
+    count = {
+        "sum": 1,
+        "mean": np.sum(keep, axis=axis),
+        "weighted_mean": np.sum(w, axis=axis),
+        "nonzero_mean": np.sum(w != 0, axis=axis),
+        "batch_mean": v.shape[0] if v.ndim else 1,
+    }[reduction]
+    return np.where(count == 0, 0, np.sum(terms, axis=axis) / wide(count))
+
+
+def perplexity(mean_nll):
+    return exp(mean_nll)
+
+
+def bits_per_byte(total_nll, num_bytes):
+    return wide(total_nll) / (wide(num_bytes) * np.log(wide(2)))
+
+
+def smooth_labels(labels, alpha, *, axis=-1, class_where=True):
+    y, alpha = wide(labels), wide(alpha)
+    allowed = np.broadcast_to(class_where, y.shape)
+    share = alpha / np.sum(allowed, axis=axis, keepdims=True)
+    return np.where(allowed, (1 - alpha) * y + share, 0)
+
+
+def next_token_labels(tokens, *, where=None, segment_ids=None):
+    tokens = np.asarray(tokens)
+    labels, keep = np.zeros_like(tokens), np.zeros(tokens.shape, bool)
+    labels[..., :-1] = tokens[..., 1:]
+    keep[..., :-1] = True if where is None else np.asarray(where)[..., 1:]
+    if segment_ids is not None:
+        s = np.asarray(segment_ids)
+        keep[..., :-1] &= (s[..., 1:] == s[..., :-1]) & (s[..., 1:] != 0)
+    return labels, keep
+
+
+# Derivatives.
+
+
+@quiet
+def label_gradient(logits, labels):
+    """∂(−log p_y)/∂x = p − onehot(y), in closed form, classes last."""
+    _, one_minus_p, p, _ = pairs(wide(logits))
+    return np.where(one_hot(labels, p.shape[-1]), -one_minus_p, p)
+
+
+@quiet
+def binary_gradient(logits, labels):
+    """∂ of the binary loss: (1−y)·σ(x) − y·σ(−x)."""
+    x, y = wide(logits), wide(labels)
+    return (1 - y) * sigmoid(x) - y * sigmoid(-x)
+
+
+@quiet
+def derivative(f, x, direction):
+    """Of f along a direction; f is written with this module's functions.
+
+    Error: that of f's own arithmetic, some 1e-18.
+    """
+    return f(wide(x) + 1j * STEP * wide(direction)).imag / STEP
+
+
+def gradient(f, x):
+    """∂f/∂x for f one number."""
+    out = np.zeros_like(wide(x))
+    for at in np.ndindex(*out.shape):
+        e = np.zeros(out.shape)
+        e[at] = 1
+        out[at] = derivative(f, x, e)
+    return out
+
+
+@quiet
+def hessian(f, x, *, step=1e-5):
+    """∂²f/∂x² for f one number: central differences, of fourth order, of `gradient`.
+
+    Error budget, for a problem of scale s (1 for logits, p for a probability) and
+    relative to the derivatives at the point: truncation (step/s)⁴, so 1e-20 for logits
+    and 1e-12 for p = 0.01; rounding 1e-18/step = 1e-13. It is relative because the
+    gradient is, so that it holds at saturation, where all of them are tiny.
+    """
+    x, step = wide(x), wide(step)
+    out = np.zeros(x.shape + x.shape, np.longdouble)
+    for at in np.ndindex(*x.shape):
+        e = np.zeros_like(x)
+        e[at] = step
+        near, far = (gradient(f, x + n * e) - gradient(f, x - n * e) for n in (1, 2))
+        out[at] = (8 * near - far) / (12 * step)
+    return out
