@@ -11,14 +11,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._exact import (
-    generalized_relative_entropy,
-    jensen_shannon,
-    relative_entropy,
-    widen_both,
-)
+from ._exact import widen_both
 from ._information import js_of_logits, kl_of_logits
 from ._labels import drop
+from ._ratios import generalized_relative_entropy, jensen_shannon, relative_entropy
 from ._statistics import classes_last
 from ._types import Axis, Shape
 
@@ -276,7 +272,8 @@ def _summed(
 
 
 def _relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
-    ratio = jnp.where(log_p == -jnp.inf, 0, log_p - log_q)
+    settled = (log_p == -jnp.inf) & ~jnp.isnan(log_q)
+    ratio = jnp.where(settled, 0, log_p - log_q)
     return jnp.exp(log_p) * ratio
 
 

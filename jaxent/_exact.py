@@ -106,6 +106,19 @@ def product(weight: Array, value: Array) -> Array:
 
 
 @jax.custom_jvp
+def weighted(weight: Array, loss: Array) -> Array:
+    """weight · loss; an infinite loss is settled, and does not move with its weight."""
+    return product(weight, loss)
+
+
+@weighted.defjvp
+def _weighted_jvp(primals, tangents):
+    weight, loss = primals
+    finite = jnp.where(jnp.isinf(loss), 0, loss)
+    return weighted(weight, loss), weight * tangents[1] + finite * tangents[0]
+
+
+@jax.custom_jvp
 def xlogy(x: Array, y: Array) -> Array:
     """x·log y with 0·log 0 = 0, a constant: there its derivatives are 0 too."""
     return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * jnp.log(y))
@@ -207,7 +220,8 @@ def _focal_jvp(primals, tangents):
     # An infinite loss comes with p = 0, where 1 − p no longer moves.
     ratio = jnp.where(zero, 1, jnp.where(jnp.isinf(nll), 0, ratio))
     tangent = weight * d_nll + gamma * ratio * weight * d_one_minus_prob
-    log_slope = jnp.where(zero, 0, jnp.log(jnp.where(zero, 1, one_minus_prob)))
+    settled = zero | jnp.isinf(nll)
+    log_slope = jnp.log(jnp.where(settled, 1, one_minus_prob))
     return nll * weight, tangent + product(log_slope, nll * weight) * d_gamma
 
 
@@ -223,76 +237,3 @@ def _relative_phi(d: Array) -> Array:
     for n in range(order, 2, -1):
         series = 1 + d / n * series
     return series
-
-
-@jax.custom_jvp
-def relative_entropy(p: Array, log_q: Array) -> Array:
-    """p·(log p − log q), 0 at p = 0 whatever q is; there ∂/∂p is −log q."""
-    log_p = jnp.log(jnp.where(p == 0, 1, p))
-    return jnp.where((p == 0) & ~jnp.isnan(log_q), 0, p * (log_p - log_q))
-
-
-@relative_entropy.defjvp
-def _relative_entropy_jvp(primals, tangents):
-    p, log_q = primals
-    d_p, d_log_q = tangents
-    zero = p == 0
-    log_p = jnp.where(zero, 0, jnp.log(jnp.where(zero, 1, p)) + 1)
-    slope = log_p - jnp.where(zero & jnp.isinf(log_q), 0, log_q)
-    return relative_entropy(p, log_q), slope * d_p - p * d_log_q
-
-
-@jax.custom_jvp
-def generalized_relative_entropy(p: Array, log_q: Array) -> Array:
-    """p·(log p − log q) + q − p = p·φ(log q − log p) ≥ 0."""
-    zero = p == 0
-    ratio = log_q - jnp.log(jnp.where(zero, 1, p))
-    near = (jnp.abs(ratio) < 1) & ~zero
-    far = jnp.exp(log_q) - p - jnp.where(zero, 0, p * ratio)
-    return jnp.where(near, p * phi(jnp.where(near, ratio, 0)), far)
-
-
-@generalized_relative_entropy.defjvp
-def _generalized_relative_entropy_jvp(primals, tangents):
-    p, log_q = primals
-    d_p, d_log_q = tangents
-    zero = p == 0
-    ratio = log_q - jnp.log(jnp.where(zero, 1, p))
-    near = (jnp.abs(ratio) < 1) & ~zero
-    excess = jnp.where(
-        near, p * jnp.expm1(jnp.where(near, ratio, 0)), jnp.exp(log_q) - p
-    )
-    slope = -jnp.where(zero & jnp.isinf(log_q), 0, ratio)
-    return generalized_relative_entropy(p, log_q), slope * d_p + excess * d_log_q
-
-
-@jax.custom_jvp
-def jensen_shannon(p: Array, q: Array) -> Array:
-    """½·(p·log(p/m) + q·log(q/m)) with m = (p + q)/2, never negative.
-
-    With v = (q − p)/(q + p) it is ½·m·((1 + v)·log(1 + v) + (1 − v)·log(1 − v)),
-    near v = 0 better written ½·m·(2·v·atanh(v) + log(1 − v²)).
-    """
-    m, v, near = _jensen_shannon_parts(p, q)
-    small = m / 2 * (2 * v * jnp.arctanh(v) + jnp.log1p(-v * v))
-    return jnp.where(near, small, 0.5 * (xlogy(p, p / m) + xlogy(q, q / m)))
-
-
-@jensen_shannon.defjvp
-def _jensen_shannon_jvp(primals, tangents):
-    p, q = primals
-    d_p, d_q = tangents
-    m, v, near = _jensen_shannon_parts(p, q)
-    # A zero probability counts as settled, as 0·log 0 does: no derivative there.
-    log_p = jnp.where(near, jnp.log1p(-v), jnp.log(jnp.where(p == 0, m, p) / m))
-    log_q = jnp.where(near, jnp.log1p(v), jnp.log(jnp.where(q == 0, m, q) / m))
-    return jensen_shannon(p, q), 0.5 * (log_p * d_p + log_q * d_q)
-
-
-def _jensen_shannon_parts(p: Array, q: Array) -> tuple[Array, Array, Array]:
-    """m (1 where both vanish), v (0 where it is large), and where v is small."""
-    m = (p + q) / 2
-    m = jnp.where(m == 0, 1, m)
-    v = (q - p) / 2 / m
-    near = jnp.abs(v) < 0.5
-    return m, jnp.where(near, v, 0), near

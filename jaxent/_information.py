@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._exact import difference, jensen_shannon, phi, product
+from ._exact import difference, phi, product
+from ._ratios import jensen_shannon
 from ._statistics import class_pairs, one_hot, top_class
 
 
@@ -80,7 +81,7 @@ def kl_of_logits(a: Array, b: Array) -> Array:
     direct = (gap + (log_z_b - log_z_a))[..., 0]
     forbidden = jnp.any((p > 0) & (b == -jnp.inf), axis=-1)
     value = jnp.where(direct < 20, jnp.log1p(excess), direct)
-    return jnp.where(forbidden & ~jnp.isnan(largest_b[..., 0]), jnp.inf, value)
+    return jnp.where(forbidden & jnp.isfinite(largest_b[..., 0]), jnp.inf, value)
 
 
 @kl_of_logits.defjvp

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._exact import focal, product, sigmoid_pair, widen_both
+from ._exact import focal, product, sigmoid_pair, weighted, widen_both
 from ._labels import drop
 from ._types import Number
 
@@ -93,7 +93,9 @@ def _binary_cross_entropy_jvp(primals, tangents):
     finite = jnp.where(jnp.isinf(x), 0, x)
     smaller = jnp.minimum(yes.nll, no.nll)
     wrt_y = (positive - 1) * smaller - finite * jnp.where(x >= 0, 1, positive)
-    tangent = wrt_x * dx + wrt_y * dy + product(y, yes.nll) * d_positive
+    tangent = (
+        wrt_x * dx + wrt_y * dy + y * jnp.where(jnp.isinf(x), 0, yes.nll) * d_positive
+    )
     return binary_cross_entropy_of(x, y, positive), tangent
 
 
@@ -148,5 +150,5 @@ def _sigmoid_focal_loss(
     loss = focal(nll, wrong, jnp.asarray(gamma, x.dtype))
     if alpha is not None:
         alpha = jnp.asarray(alpha, x.dtype)
-        loss = product(alpha * y + (1 - alpha) * (1 - y), loss)
+        loss = weighted(alpha * y + (1 - alpha) * (1 - y), loss)
     return drop(loss, keep)

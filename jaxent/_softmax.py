@@ -238,7 +238,7 @@ def integer_label_loss(
             engine = parts(x, labels)
             distance = product(spread, engine.largest[..., None] - x)
             share = jnp.sum(spread, axis=-1)
-            smooth = jnp.sum(distance, axis=-1) + share * jnp.log(engine.total)
+            smooth = jnp.sum(distance, axis=-1) + share * engine.log_total
         else:
             smooth = _expected(x, spread, loss, parameter)
         value = product(1 - alpha, value) + alpha * smooth

@@ -73,6 +73,7 @@ class Parts(NamedTuple):
     pair: Pair
     total: Array
     """Z = Σ_j exp(x_j − c)."""
+    log_total: Array
     others: Array
     """exp(x_j − c) for j ≠ y and 0 at y; the only array here with the class axis."""
     hit: Array
@@ -84,10 +85,13 @@ def parts(x: Array, labels: Array) -> Parts:
     largest = lax.stop_gradient(jnp.max(x, axis=-1))
     others = jnp.where(hit, 0, exp_difference(x, largest[..., None]))
     rest = jnp.sum(others, axis=-1)
-    label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
+    # A label out of range, −1, reads them all: its gradient is then NaN throughout.
+    read = hit | (labels < 0)[..., None]
+    label_logit = jnp.sum(jnp.where(read, x, 0), axis=-1)
     margin = label_logit - largest
     total = rest + jnp.exp(margin)
-    return Parts(largest, label_logit, softmax_pair(margin, rest), total, others, hit)
+    pair = softmax_pair(margin, rest)
+    return Parts(largest, label_logit, pair, total, jnp.log(total), others, hit)
 
 
 def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
@@ -104,7 +108,7 @@ def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
 def _label_numbers(x: Array, labels: Array) -> tuple[Array, Array, Array]:
     """−log p_y, 1 − p_y and log Σ exp(x)."""
     s = parts(x, labels)
-    return s.pair.nll, s.pair.one_minus_prob, s.largest + jnp.log(s.total)
+    return s.pair.nll, s.pair.one_minus_prob, s.largest + s.log_total
 
 
 @_label_numbers.defjvp
@@ -146,11 +150,11 @@ def class_pairs(x: Array) -> Pair:
     every other p is at most ½.
     """
     s = parts(x, top_class(x))
-    largest, total = s.largest[..., None], s.total[..., None]
-    prob = s.others / total
+    distance = s.largest[..., None] - x
+    prob = s.others / s.total[..., None]
     top = Pair(*(part[..., None] for part in s.pair))
     return Pair(
-        jnp.where(s.hit, top.nll, (largest - x) + jnp.log(total)),
+        jnp.where(s.hit, top.nll, distance + s.log_total[..., None]),
         jnp.where(s.hit, top.one_minus_prob, 1 - prob),
         jnp.where(s.hit, top.prob, prob),
     )

@@ -285,8 +285,12 @@ def cross_entropy(p, q, *, axis=-1, base=None):
 
 @quiet
 def entropy_from_logits(logits, *, axis=-1, base=None):
-    nll, _, p, _ = pairs(classes_last(wide(logits), axis))
-    return summed(times(p, nll), -1, base)
+    """log(1 + Σ_{i≠k} exp(x_i − x_k)) + Σ p_j·(x_k − x_j), for the largest, k."""
+    x = classes_last(wide(logits), axis)
+    nll, _, p, _ = pairs(x)
+    likeliest = np.argmax(x.real, axis=-1)[..., None]
+    top, log_z = (np.take_along_axis(a, likeliest, axis=-1) for a in (x, nll))
+    return summed(times(p, top - x), -1, base) + summed(log_z, -1, base)
 
 
 @quiet
@@ -320,18 +324,21 @@ def generalized_kl_divergence(log_predictions, targets, *, axis=-1, where=None):
 def kl_and_ratio(a, b):
     """KL(p‖q) ≥ 0 and log(q/p), for logits a of p and b of q, classes last.
 
-    With d = b − a less its p-mean, KL = log(1 + Σ p·(e^d − 1 − d)).
+    With d = b − a less its p-mean, KL = log(1 + Σ p·(e^d − 1 − d)). Differences are
+    taken from that of p's largest class, all that the mean consists of at saturation.
     """
     a, b = (x - np.max(x.real, axis=-1, keepdims=True) for x in (a, b))
-    _, _, p, lse = pairs(a)
-    raw = np.where(p == 0, 0, b - a)
+    (_, _, p, log_z), log_z_b = pairs(a), pairs(b)[3]
+    pivot = np.take_along_axis(b - a, np.argmax(a.real, axis=-1)[..., None], axis=-1)
+    raw = np.where(p == 0, 0, b - a - pivot)
     mean = np.sum(times(p, raw), axis=-1, keepdims=True)
-    d = raw - mean
-    alone = exp(b - lse[..., None] - mean)  # p·e^d where p is 0
-    terms = np.where(p == 0, alone, p * phi(d))
+    alone = exp(b - log_z[..., None] - mean - pivot)  # p·e^d where p is 0
+    terms = np.where(p == 0, alone, p * phi(raw - mean))
     kl = log1p(np.sum(terms, axis=-1))
+    # Far apart, e^d is so large that the derivatives would be differences of it.
+    kl = np.where(kl.real < 1, kl, log_z_b - log_z - (mean + pivot)[..., 0])
     impossible = np.any((p != 0) & (b.real == -np.inf), axis=-1)
-    return np.where(impossible, np.inf, kl), d - kl[..., None]
+    return np.where(impossible, np.inf, kl), raw - mean - kl[..., None]
 
 
 @quiet
@@ -340,30 +347,33 @@ def kl_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
     return summed(kl_and_ratio(a, b)[0][..., None], -1, base)
 
 
-def js_terms(m, v):
-    """½·m·((1+v)·log(1+v) + (1−v)·log(1−v)), for p = m·(1−v) and q = m·(1+v)."""
+def js_terms(p, q, v):
+    """½·(p·log(p/m) + q·log(q/m)), by a series in v = (q − p)/(q + p) where small."""
+    m = (p + q) / 2
     small = np.abs(v.real) < 0.3
     square, series = np.where(small, v, 0) ** 2, 0
     for n in range(24, 0, -1):
         series = square * (1 / wide(n * (2 * n - 1)) + series)
-    plain = times(1 + v, log1p(v)) + times(1 - v, log1p(-v))
-    return m / 2 * np.where(small, series, plain)
+    safe = np.where(m == 0, 1, m)
+    plain = (times(p, log(p / safe)) + times(q, log(q / safe))) / 2
+    return np.where(small, m / 2 * series, plain)
 
 
 @quiet
 def js_divergence(p, q, *, axis=-1, base=None):
     p, q = wide(p), wide(q)
-    m = (p + q) / 2
-    return summed(js_terms(m, (q - p) / 2 / np.where(m == 0, 1, m)), axis, base)
+    v = (q - p) / np.where(p + q == 0, 1, p + q)
+    return summed(js_terms(p, q, v), axis, base)
 
 
 @quiet
 def js_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
     a, b = (classes_last(wide(x), axis) for x in (p_logits, q_logits))
     p, q = pairs(a)[2], pairs(b)[2]
-    ratio = np.where((p == 0) | (q == 0), 0, kl_and_ratio(a, b)[1])
-    v = np.where(q == 0, -1, np.where(p == 0, 1, tanh(ratio / 2)))
-    return summed(np.where(p + q == 0, 0, js_terms((p + q) / 2, v)), -1, base)
+    either = (p == 0) | (q == 0)
+    ratio = np.where(either, 0, kl_and_ratio(a, b)[1])
+    v = np.where(either, np.where(p + q == 0, 0, 1), tanh(ratio / 2))
+    return summed(js_terms(p, q, v), -1, base)
 
 
 # Reductions and labels.
@@ -450,19 +460,20 @@ def gradient(f, x):
 
 
 @quiet
-def hessian(f, x, *, step=1e-5):
+def hessian(f, x, *, step=2.0**-17):
     """∂²f/∂x² for f one number: central differences, of fourth order, of `gradient`.
 
-    Error budget, for a problem of scale s (1 for logits, p for a probability) and
-    relative to the derivatives at the point: truncation (step/s)⁴, so 1e-20 for logits
-    and 1e-12 for p = 0.01; rounding 1e-18/step = 1e-13. It is relative because the
-    gradient is, so that it holds at saturation, where all of them are tiny.
+    Error: truncation (step/s)⁴ of the truth where the problem's scale is s, so 1e-20
+    for logits, and for a probability p too if the step is a multiple of p; rounding
+    1e-19/step = 1e-14 of the gradient, which is as small as the truth only where that
+    does not cancel.
     """
-    x, step = wide(x), wide(step)
+    x = wide(x)
+    step = np.broadcast_to(wide(step), x.shape)
     out = np.zeros(x.shape + x.shape, np.longdouble)
     for at in np.ndindex(*x.shape):
         e = np.zeros_like(x)
-        e[at] = step
+        e[at] = step[at]
         near, far = (gradient(f, x + n * e) - gradient(f, x - n * e) for n in (1, 2))
-        out[at] = (8 * near - far) / (12 * step)
+        out[at] = (8 * near - far) / (12 * step[at])
     return out

@@ -40,13 +40,14 @@ def relative(rng, x, size=1):
 
 @oracle.quiet
 def distances(rng, x, axis):
-    """By how much to move logits, for c − x and for its exp, an ULP of its own.
+    """By how much to move logits for c − x to move, and its exp by an ULP.
 
-    Each moves by itself, and all alike: like numbers are rounded alike.
+    Each moves by itself; and all alike, since like numbers are rounded alike and Z,
+    two roundings, is common to all.
     """
     distance = np.max(x, axis=axis, keepdims=True) - x
     size = np.where(np.isfinite(distance), distance + (distance != 0), 0)
-    return size * (moves(rng, x) + moves(rng, 0.0))
+    return size * (moves(rng, x) + 2 * moves(rng, 0.0))
 
 
 def of_logits(rng, args, axis):
@@ -67,9 +68,9 @@ def of_two_logits(rng, args, axis):
 
 
 def of_labels(rng, args, axis):
-    """Binary logits enter exp as they are, so that only the labels are rounded."""
+    """Binary logits enter exp as they are, and it errs by an ULP."""
     x, y = args
-    return oracle.wide(x), relative(rng, y)
+    return oracle.wide(x) + moves(rng, x), relative(rng, y)
 
 
 def of_probabilities(rng, args, axis):

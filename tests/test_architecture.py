@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house rules that a reader of one file cannot see broken."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "jaxent"
+# Floors import only downwards; a new module is added to its floor here. Modules of
+# one floor may import those to their left.
+FLOORS = (
+    ("_types",),
+    ("_exact", "_checks", "_options"),
+    ("_statistics", "_labels", "_reduce", "_information", "_chunked", "_heads"),
+    ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
+     "_fused", "_linear", "_distillation"),
+    ("__init__",),
+)  # fmt: skip
+ORDER = {name: (floor, place) for floor, names in enumerate(FLOORS)
+         for place, name in enumerate(names)}  # fmt: skip
+MAX_LINES = 300
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+EVERY = [
+    path
+    for folder in ("jaxent", "tests", "examples", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+] + [ROOT / "conftest.py"]
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+source = pytest.mark.parametrize("path", SOURCES, ids=name_of)
+every = pytest.mark.parametrize("path", EVERY, ids=name_of)
+
+
+def imports(path):
+    """Modules that a file imports, `.x` for those of its own package."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            dots, module = "." * node.level, node.module or ""
+            yield from (
+                [dots + module]
+                if module
+                else [dots + alias.name for alias in node.names]
+            )
+
+
+def calls(path):
+    """Dotted names that are called, with the call."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+@source
+def test_a_module_stands_on_a_floor(path):
+    assert path.stem in ORDER, f"add {path.stem} to its floor in {Path(__file__).name}"
+
+
+@source
+def test_imports_go_down(path):
+    for module in imports(path):
+        if module.startswith("."):
+            below = module.lstrip(".").split(".")[0]
+            assert ORDER[below] < ORDER[path.stem], f"{path.stem} imports {below}"
+        else:
+            assert module.split(".")[0] != "jaxent", f"import {module} relatively"
+
+
+@every
+def test_a_file_opens_with_its_licence(path):
+    assert path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")
+
+
+@every
+def test_no_star_imports_and_no_module_of_odds_and_ends(path):
+    assert path.stem.strip("_") not in {"utils", "util", "common", "helpers", "misc"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert "*" not in {alias.name for alias in node.names}
+
+
+@source
+def test_a_file_is_short_enough_to_read(path):
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@source
+def test_types_are_mended_not_silenced(path):
+    silenced = re.compile(r"#\s*(type|pyright|basedpyright)\s*:\s*ignore")
+    assert not silenced.search(path.read_text())
+
+
+def test_the_oracle_knows_neither_jax_nor_us():
+    tops = {m.split(".")[0] for m in imports(ROOT / "tests" / "oracle.py")}
+    assert tops.isdisjoint({"jax", "jaxlib", "jaxent", "optax"})
+
+
+# One place for the arithmetic: the sums of exponentials that other losses are built
+# of are used nowhere, and the shift by the largest logit is made by the engine alone.
+FOREIGN = re.compile(
+    r"(jax\.nn|nn|jax\.scipy\.\w+|special)\."
+    r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
+)
+ENGINE = {"_statistics", "_information"}
+EXPONENTIALS = ENGINE | {"_exact", "_divergence", "_reduce", "_chunked", "_linear"}
+LOGARITHMS = ENGINE | {"_exact", "_chunked", "_linear"}
+
+
+@source
+def test_the_arithmetic_has_one_place(path):
+    for called, node in calls(path):
+        last = called.split(".")[-1]
+        assert not FOREIGN.fullmatch(called), called
+        if last in {"log", "log1p", "logaddexp"} and not called.startswith("math."):
+            assert path.stem in LOGARITHMS, called
+        if last in {"exp", "exp2"} and not called.startswith("math."):
+            assert path.stem in EXPONENTIALS, called
+        if last in {"max", "amax"} and called.startswith("jnp."):
+            classes = any(k.arg == "axis" for k in node.keywords)
+            assert not classes or path.stem in ENGINE, f"{called} over the classes"
+        if last in {"pmax", "logsumexp", "log_softmax", "softmax"}:
+            assert path.stem in ENGINE or last == "pmax", called
+
+
+@source
+def test_no_check_is_an_assert(path):
+    """Asserts vanish under -O and say nothing to the caller; they may narrow a type."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assert):
+            assert ast.unparse(node.test).endswith(" is not None")
+
+
+def test_every_message_is_raised_in_one_place():
+    raising = {
+        path.stem
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise)
+    }
+    assert raising == {"_checks"}

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shop window: its names, their documents, and what importing and calling cost."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxent
+
+FUNCTIONS = [
+    "binary_cross_entropy",
+    "bits_per_byte",
+    "categorical_cross_entropy",
+    "cross_entropy",
+    "cross_entropy_from_logits",
+    "entropy",
+    "entropy_from_logits",
+    "generalized_cross_entropy",
+    "generalized_kl_divergence",
+    "js_divergence",
+    "js_divergence_from_logits",
+    "kl_divergence",
+    "kl_divergence_from_logits",
+    "kl_divergence_with_log_targets",
+    "linear_kl_divergence",
+    "linear_softmax_cross_entropy",
+    "linear_softmax_loss",
+    "linear_softmax_statistics",
+    "negative_log_likelihood",
+    "next_token_labels",
+    "perplexity",
+    "poly_loss_cross_entropy",
+    "reduce",
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
+    "smooth_labels",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+    "softmax_focal_loss",
+    "softmax_statistics",
+]
+CLASSES = ["LinearSoftmaxStatistics", "SoftmaxStatistics", "WeightedMean"]
+MODULES: list[str] = []
+POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, labels)
+    "binary_cross_entropy": ("probs", "labels"),
+    "bits_per_byte": ("total_nll", "num_bytes"),
+    "categorical_cross_entropy": ("probs", "labels"),
+    "cross_entropy": ("p", "q"),
+    "cross_entropy_from_logits": ("p_logits", "q_logits"),
+    "entropy": ("probs",),
+    "entropy_from_logits": ("logits",),
+    "generalized_kl_divergence": ("log_predictions", "targets"),
+    "js_divergence": ("p", "q"),
+    "js_divergence_from_logits": ("p_logits", "q_logits"),
+    "kl_divergence": ("log_predictions", "targets"),
+    "kl_divergence_from_logits": ("p_logits", "q_logits"),
+    "kl_divergence_with_log_targets": ("log_predictions", "log_targets"),
+    "linear_kl_divergence": (
+        "student_hidden", "student_classifier", "teacher_hidden", "teacher_classifier",
+    ),
+    "linear_softmax_cross_entropy": ("hidden", "classifier", "labels"),
+    "linear_softmax_loss": ("function", "hidden", "classifier", "labels"),
+    "linear_softmax_statistics": ("hidden", "classifier", "labels"),
+    "negative_log_likelihood": ("log_probs", "labels"),
+    "next_token_labels": ("tokens",),
+    "perplexity": ("mean_nll",),
+    "reduce": ("values",),
+    "smooth_labels": ("labels", "alpha"),
+}  # fmt: skip
+PACKAGE = Path(jaxent.__file__).parent
+function = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def test_the_names_are_these_and_no_others():
+    public = {name for name in vars(jaxent) if not name.startswith("_")}
+    assert public == {*FUNCTIONS, *CLASSES, *MODULES}
+
+
+@function
+def test_a_function_is_documented_in_sections(name):
+    doc = inspect.getdoc(getattr(jaxent, name))
+    sections = [
+        doc.find(s) for s in ("\nArgs:\n", "\nReturns:\n", "\nRaises:\n",
+                              "\nExample:\n", "\nSource: ")
+    ]  # fmt: skip
+    assert -1 not in sections
+    assert sections == sorted(sections)
+    example = doc[sections[3] : sections[4]]
+    assert f">>> jaxent.{name}(" in example or f"= jaxent.{name}(" in example
+    assert "\n  >>> " in example
+
+
+@function
+def test_every_argument_is_documented_in_order_and_no_other(name):
+    f = getattr(jaxent, name)
+    doc = inspect.getdoc(f)
+    section = doc[doc.find("\nArgs:\n") + 7 : doc.find("\nReturns:\n")]
+    described = [
+        line.split(":")[0].strip()
+        for line in section.splitlines()
+        if line.startswith("  ") and not line.startswith("   ")
+    ]
+    assert described == list(inspect.signature(f).parameters)
+
+
+@function
+def test_arrays_are_positional_and_options_keyword_only(name):
+    parameters = inspect.signature(getattr(jaxent, name)).parameters.values()
+    positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    expected = POSITIONAL.get(name, ("logits", "labels"))
+    assert tuple(p.name for p in positional) == expected
+    assert all(p.default is p.empty for p in positional)
+    assert all(p.default is not p.empty for p in parameters if p not in positional)
+
+
+@function
+def test_a_function_is_annotated(name):
+    f = getattr(jaxent, name)
+    signature = inspect.signature(f)
+    assert inspect.isfunction(f)
+    assert signature.return_annotation is not signature.empty
+    assert all(p.annotation is not p.empty for p in signature.parameters.values())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_and_its_fields_are_documented(name):
+    cls = getattr(jaxent, name)
+    source = ast.parse(inspect.getsource(cls)).body[0]
+    assert ast.get_docstring(source)
+    for field, text in zip(source.body[1::2], source.body[2::2], strict=False):
+        if not isinstance(field, ast.AnnAssign):
+            break
+        assert isinstance(text.value.value, str), field.target.id
+    for member in vars(cls).values():
+        if inspect.isfunction(member) and not member.__name__.startswith("_"):
+            assert member.__doc__
+
+
+def test_the_package_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_run_time_imports_are_jax_jaxtyping_and_the_standard_library():
+    allowed = {"jax", "jaxlib", "jaxtyping", *sys.stdlib_module_names}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                tops = {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                tops = {node.module.split(".")[0]}
+            else:
+                continue
+            assert tops <= allowed, path
+
+
+def test_importing_after_jax_loads_nothing_further_than_jaxtyping():
+    script = (
+        "import sys, jax, jax.numpy, jax.experimental.checkify, jaxtyping\n"
+        "before = {m.split('.')[0] for m in sys.modules}\n"
+        "import jaxent\n"
+        "after = {m.split('.')[0] for m in sys.modules}\n"
+        "print(*sorted(after - before - set(sys.stdlib_module_names)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PACKAGE.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert run.stdout.split() == ["jaxent"]
+
+
+def _own_loss(statistics):
+    return statistics.nll
+
+
+def arguments(name, dtype):
+    """Arrays for each positional argument, by its name or by its annotation."""
+    parameters = inspect.signature(getattr(jaxent, name)).parameters.values()
+
+    def value(p):
+        if p.name in ("alpha", "function"):
+            return {"alpha": 0.1, "function": _own_loss}[p.name]
+        if "Int" in str(p.annotation):
+            return jnp.ones((3, 5), jnp.int32)
+        shape = (11, 7) if p.name.endswith("classifier") else (3, 5, 7)
+        return jnp.ones(shape, dtype)
+
+    return tuple(value(p) for p in parameters if p.kind is not p.KEYWORD_ONLY)
+
+
+@function
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["f32", "bf16"])
+def test_an_eager_call_is_one_program(name, dtype):
+    """Each program that a first call dispatches is compiled once, and so counted."""
+    xs = arguments(name, dtype)
+    compiled = []
+
+    def count(event, duration, **_):
+        del duration
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        jax.block_until_ready(getattr(jaxent, name)(*xs))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert len(compiled) == 1
+
+
+KERNELS = {  # the jitted functions of every module
+    value.__name__
+    for name, module in sys.modules.items()
+    if name.startswith("jaxent.")
+    for value in vars(module).values()
+    if hasattr(value, "lower") and hasattr(value, "trace")
+}
+
+
+@function
+def test_a_call_inlines_in_the_caller_s_program(name):
+    f, xs = getattr(jaxent, name), arguments(name, jnp.float32)
+    first = int(callable(xs[0]))
+    trace = jax.make_jaxpr(lambda *ys: f(*xs[:first], *ys))(*xs[first:])
+    # One JAX inlines while it traces; a newer one keeps the call, marked for later.
+    kernels = [e for e in trace.eqns if e.params.get("name") in KERNELS]
+    not_inlined = jax.make_jaxpr(jax.jit(jnp.sin))(1.0).eqns[0].params["inline"]
+    assert len(KERNELS) >= 10
+    assert len(kernels) <= 1
+    assert all(e.params["inline"] != not_inlined for e in kernels)
