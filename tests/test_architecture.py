@@ -13,7 +13,7 @@ PACKAGE = ROOT / "jaxent"
 # one floor may import those to their left.
 FLOORS = (
     ("_types",),
-    ("_exact", "_checks", "_options"),
+    ("_exact", "_ratios", "_checks", "_options"),
     ("_statistics", "_labels", "_reduce", "_information", "_chunked", "_heads"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
      "_fused", "_linear", "_distillation"),
@@ -111,8 +111,8 @@ FOREIGN = re.compile(
     r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
 )
 ENGINE = {"_statistics", "_information"}
-EXPONENTIALS = ENGINE | {"_exact", "_divergence", "_reduce", "_chunked", "_linear"}
-LOGARITHMS = ENGINE | {"_exact", "_chunked", "_linear"}
+EXPONENTIALS = ENGINE | {"_exact", "_ratios", "_divergence", "_reduce"}
+LOGARITHMS = ENGINE | {"_exact", "_ratios", "_chunked", "_linear"}
 
 
 @source
