@@ -44,7 +44,7 @@ def entropy(
     p = _checks.floats(call, "probs", probs)
     axes, _ = _checks.class_axes(call, axis, "probs", p)
     unit = _options.unit(call, base)
-    return _cross_entropy(p, p, axis=axes, unit=unit)
+    return _cross_entropy(p, None, axis=axes, unit=unit)
 
 
 def cross_entropy(
@@ -152,8 +152,8 @@ def cross_entropy_from_logits(
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _cross_entropy(p: Array, q: Array, *, axis: Shape, unit: float) -> Array:
-    p, q = widen_both(p, q)
+def _cross_entropy(p: Array, q: Array | None, *, axis: Shape, unit: float) -> Array:
+    p, q = (widen(p),) * 2 if q is None else widen_both(p, q)
     return jnp.sum(classes_last(-xlogy(p, q), axis), axis=-1) / unit
 
 

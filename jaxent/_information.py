@@ -111,10 +111,13 @@ def _js_of_logits_jvp(primals, tangents):
     v = jnp.tanh(ratio / 2)
     m = (p + q) / 2
     m = jnp.where(m == 0, 1, m)
-    tangent = jnp.zeros(())
+    tangent = jnp.zeros_like(m[..., 0])
     for prob, sign, dx in ((p, -1, tangents[0]), (q, 1, tangents[1])):
         far = jnp.log(jnp.where(near | (prob == 0), m, prob) / m)
         slope = jnp.where(near, jnp.log1p(sign * v), far) / 2
+        # From the likeliest class's own, so that no 1 − p is left to cancel.
+        top = jnp.where(one_hot(top_class(prob), prob), slope, 0)
+        slope -= jnp.sum(top, axis=-1, keepdims=True)
         mean = jnp.sum(prob * slope, axis=-1, keepdims=True)
         tangent += jnp.sum(prob * (slope - mean) * dx, axis=-1)
     return js_of_logits(*primals), tangent

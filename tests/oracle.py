@@ -317,27 +317,29 @@ def kl_divergence_with_log_targets(
 @quiet
 def generalized_kl_divergence(log_predictions, targets, *, axis=-1, where=None):
     log_q, t = wide(log_predictions), wide(targets)
-    terms = np.where(t == 0, exp(log_q), times(t, phi(log_q - log(t))))
+    d = log_q - log(np.where(t == 0, 1, t))
+    plain = exp(log_q) - t - times(t, d)
+    terms = np.where((t != 0) & (np.abs(d.real) < 0.5), t * phi(d), plain)
     return dropped(summed(terms, axis), where)
 
 
 def kl_and_ratio(a, b):
     """KL(p‖q) ≥ 0 and log(q/p), for logits a of p and b of q, classes last.
 
-    With d = b − a less its p-mean, KL = log(1 + Σ p·(e^d − 1 − d)). Differences are
-    taken from that of p's largest class, all that the mean consists of at saturation.
+    With d = b − a less its p-mean, KL = log(1 + Σ p·(e^d − 1 − d)). Both are taken
+    from p's largest class, which at saturation the mean consists of.
     """
-    a, b = (x - np.max(x.real, axis=-1, keepdims=True) for x in (a, b))
+    impossible = np.any((a.real > -np.inf) & (b.real == -np.inf), axis=-1)
+    top = np.argmax(a.real, axis=-1)[..., None]
+    a, b = (x - np.take_along_axis(x, top, axis=-1) for x in (a, b))
     (_, _, p, log_z), log_z_b = pairs(a), pairs(b)[3]
-    pivot = np.take_along_axis(b - a, np.argmax(a.real, axis=-1)[..., None], axis=-1)
-    raw = np.where(p == 0, 0, b - a - pivot)
+    raw = np.where(p == 0, 0, b - a)
     mean = np.sum(times(p, raw), axis=-1, keepdims=True)
-    alone = exp(b - log_z[..., None] - mean - pivot)  # p·e^d where p is 0
+    alone = exp(b - log_z[..., None] - mean)  # p·e^d where p is 0
     terms = np.where(p == 0, alone, p * phi(raw - mean))
     kl = log1p(np.sum(terms, axis=-1))
     # Far apart, e^d is so large that the derivatives would be differences of it.
-    kl = np.where(kl.real < 1, kl, log_z_b - log_z - (mean + pivot)[..., 0])
-    impossible = np.any((p != 0) & (b.real == -np.inf), axis=-1)
+    kl = np.where(kl.real < 1, kl, log_z_b - log_z - mean[..., 0])
     return np.where(impossible, np.inf, kl), raw - mean - kl[..., None]
 
 

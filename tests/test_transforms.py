@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, PROBS
+from cases import CASES, DISTRIBUTION, PROBS
 from jax import lax
 
 import jaxent
@@ -24,8 +24,8 @@ SHARED = ("class_weights", "pos_weight")
 CLASSES = 4
 # Largest error, relative to the largest true number of the position. Rounding: 1e-16
 # times 20, the largest distance between logits, and a few ULP. Second derivatives:
-# also what `oracle.hessian` says of itself, relative to the gradient.
-FIRST, SECOND, OF_GRADIENT = 1e-13, 1e-11, 1e-13
+# also what `oracle.hessian` says of itself, relative to the gradient, times 20 again.
+FIRST, SECOND, OF_GRADIENT = 1e-13, 1e-11, 1e-12
 
 
 class Row(NamedTuple):
@@ -53,7 +53,11 @@ class Row(NamedTuple):
 @functools.cache
 def row(name, argument):
     case = next(c for c in CASES if c.name == name)
-    regimes = [r for r in REGIMES if r in case.kind.regimes][:3]
+    regimes = [r for r in REGIMES if r in case.kind.regimes]
+    if case.kind is DISTRIBUTION and argument == 1:
+        # A label of a forbidden class cannot move: the loss would be infinite.
+        regimes.remove("forbidden")
+    regimes = regimes[:3]
     made = [case.example((1,), CLASSES, "float64", r) for r in regimes]
     args = [np.concatenate(a) for a in zip(*(a for a, _ in made), strict=True)]
     options = dict(made[0][1])
@@ -216,7 +220,8 @@ def test_transform(name, argument, transform):
     allowed = FIRST * largest(truth)
     if expected in (hessian, blocks):
         allowed = SECOND * largest(truth)
-        allowed += OF_GRADIENT * largest(gradient(name, argument))
+        of_gradient = gradient(name, argument) / row(name, argument).scale
+        allowed += OF_GRADIENT * largest(of_gradient)
     error = largest(oracle.wide(got) - truth)
     assert np.all(error <= allowed), f"errors {error}, allowed {allowed}"
 
