@@ -20,7 +20,7 @@ OPEN = {
     r"test_gradient\[generalized_cross_entropy-together-\w+-wrong": (
         "smoothed, with a confident wrong class: terms of other classes cancel by 1e-6"
     ),
-    r"test_gradient\[softmax_cross_entropy(_with_integer_labels)?-(together|axes|z_loss)": (
+    r"test_gradient\[softmax_cross_entropy(_with_\w+)?-(together|axes|z_loss)": (
         "at most 3 budgets: sums of several options' terms"
     ),
     r"test_gradient\[(poly_loss_cross_entropy-together|kl_divergence_from_logits)": (
@@ -29,14 +29,11 @@ OPEN = {
     r"test_gradient\[cross_entropy_from_logits-float32-initial": (
         "at most 2 budgets: entropy's and the divergence's gradients cancel in part"
     ),
-    r"test_transform\[(softmax_focal_loss-together-0|softmax_cross_entropy-1)": (
+    r"test_transform\[(softmax_focal_loss-together-0|softmax_cross_entropy-1)-.*(hess|_of_)": (
         "second derivatives in float64 at 1e-11 relative"
     ),
-    r"test_transform\[(generalized_kl_divergence-1|entropy_from_logits-0)-\w+": (
+    r"test_transform\[(generalized_kl_divergence-1|entropy_from_logits-0)-.*(hess|_of_)": (
         "second derivatives in float64 at 1e-11 relative"
-    ),
-    r"test_transform\[js_divergence(_from_logits)?-[01]-": (
-        "float64 accuracy of XLA's log1p and atanh, as above"
     ),
 }
 
