@@ -14,7 +14,8 @@ from jax import Array
 
 from ._exact import difference, log1p, phi, product
 from ._ratios import jensen_shannon
-from ._statistics import class_pairs, one_hot, top_class
+from ._statistics import class_pairs, top_class
+from ._sums import one_hot
 
 
 @jax.custom_jvp

@@ -11,18 +11,19 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._exact import product, widen_both
+from ._exact import computing_dtype, product, widen, widen_both
 from ._labels import class_ids, drop, kept, uniform
 from ._statistics import (
     SoftmaxStatistics,
     allowed_logits,
     class_pairs,
     classes_last,
-    one_hot,
-    parts,
+    expected_nll,
+    label_numbers,
+    log_normalizer,
     statistics,
-    top_class,
 )
+from ._sums import one_hot
 from ._types import Axis, ClassInputs, Number, Shape
 
 PairLoss = Callable[[Array, Array, Array | None], Array]
@@ -199,7 +200,7 @@ def _softmax_statistics(
     labels, poison = class_ids(checked, inputs.labels, None, x.shape[-1])
     *numbers, correct = statistics(x, labels)
     nll, one_minus_prob, log_normalizer, label_logit = (
-        number * poison.astype(x.dtype) for number in numbers
+        number * poison.astype(number.dtype) for number in numbers
     )
     correct &= labels >= 0
     return SoftmaxStatistics(nll, one_minus_prob, log_normalizer, label_logit, correct)
@@ -218,33 +219,32 @@ def integer_label_loss(
     loss: PairLoss,
 ) -> Array:
     """Any pair loss at the label, with every option; one value per position."""
-    x = allowed_logits(inputs.logits, axis, inputs.class_where)
+    given = allowed_logits(inputs.logits, axis, inputs.class_where)
+    x, dtype = widen(given), computing_dtype(given)
     keep = kept(inputs.labels, inputs.where, ignore_index)
     labels, poison = class_ids(checked, inputs.labels, keep, x.shape[-1])
-    x = drop(x, keep, classes=True)
-    parameter = None if parameter is None else jnp.asarray(parameter, x.dtype)
-    s = statistics(x, labels)
-    value = loss(s.nll, s.one_minus_prob, parameter)
+    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    n = label_numbers(x, labels, keep, given=given)
+    value = loss(n.nll, n.one_minus_prob, parameter)
     weights = None
     if inputs.class_weights is not None:
-        weights = jnp.broadcast_to(inputs.class_weights.astype(x.dtype), x.shape)
+        weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
         label_weight = jnp.sum(jnp.where(one_hot(labels, x), weights, 0), axis=-1)
         value = product(label_weight, value)
     if inputs.label_smoothing is not None:
-        alpha = jnp.asarray(inputs.label_smoothing, x.dtype)
+        alpha = jnp.asarray(inputs.label_smoothing, dtype)
         spread = _uniform(x, weights)
         if loss is cross_entropy_of:
             # Linear in the logits: no second exponential of each.
-            engine = parts(x, labels)
-            distance = product(spread, engine.largest[..., None] - x)
+            distance = product(spread, n.largest[..., None] - x)
             share = jnp.sum(spread, axis=-1)
-            smooth = jnp.sum(distance, axis=-1) + share * engine.log_total
+            smooth = jnp.sum(distance, axis=-1) + share * n.log_total
         else:
-            smooth = _expected(x, spread, loss, parameter)
+            smooth = _expected(x, spread, keep, loss, parameter)
         value = product(1 - alpha, value) + alpha * smooth
     if inputs.z_loss is not None:
-        value += jnp.asarray(inputs.z_loss, x.dtype) * s.log_normalizer**2
-    return drop(value * poison.astype(x.dtype), keep)
+        value += jnp.asarray(inputs.z_loss, dtype) * (n.largest + n.log_total) ** 2
+    return drop(value * poison.astype(dtype), keep)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "loss"), inline=True)
@@ -258,19 +258,18 @@ def distribution_label_loss(
     """Any pair loss, averaged over the label distribution; one value per position."""
     logits, labels = widen_both(inputs.logits, inputs.labels)
     x = allowed_logits(logits, axis, inputs.class_where)
-    labels, dtype = classes_last(labels, axis), x.dtype
-    x, labels = (drop(a, inputs.where, classes=True) for a in (x, labels))
+    labels, dtype, keep = classes_last(labels, axis), x.dtype, inputs.where
+    labels = drop(labels, keep, classes=True)
     parameter = None if parameter is None else jnp.asarray(parameter, dtype)
     if inputs.label_smoothing is not None:
         alpha = jnp.asarray(inputs.label_smoothing, dtype)
         labels = (1 - alpha) * labels + alpha * _uniform(x, None)
     if inputs.class_weights is not None:
         labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
-    value = _expected(x, labels, loss, parameter)
+    value = _expected(x, labels, keep, loss, parameter)
     if inputs.z_loss is not None:
-        log_normalizer = statistics(x, top_class(x)).log_normalizer
-        value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer**2
-    return drop(value, inputs.where)
+        value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer(x, keep) ** 2
+    return drop(value, keep)
 
 
 def _uniform(x: Array, weights: Array | None) -> Array:
@@ -280,7 +279,13 @@ def _uniform(x: Array, weights: Array | None) -> Array:
 
 
 def _expected(
-    x: Array, labels: Array, loss: PairLoss, parameter: Array | None
+    x: Array,
+    weights: Array,
+    keep: Array | None,
+    loss: PairLoss,
+    parameter: Array | None,
 ) -> Array:
-    nll, one_minus_prob, _ = class_pairs(x)
-    return jnp.sum(product(labels, loss(nll, one_minus_prob, parameter)), axis=-1)
+    if loss is cross_entropy_of:
+        return expected_nll(x, weights, keep)
+    nll, one_minus_prob, _ = class_pairs(x, keep)
+    return jnp.sum(product(weights, loss(nll, one_minus_prob, parameter)), axis=-1)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dense engine: the few numbers that every softmax loss is a function of.
 
-Let c = max_j x_j and y a class. All that the losses need is c, x_y and the rest,
-t = Σ_{j≠y} exp(x_j − c): sums of non-negative terms, taken over x − c, so that
-nothing cancels and no offset of the logits matters. c is a constant to
-differentiation: every quantity built here is independent of it.
+All are made of the sums of `_sums` over x − c, non-negative terms in which nothing
+cancels. The sums are constants to differentiation: each function here has a rule of
+its own, written in functions that have one, so that every order stays accurate.
 """
 
 import math
@@ -14,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._exact import Pair, exp_difference, softmax_pair, widen
+from ._exact import Pair, difference, product, widen
+from ._labels import drop
+from ._sums import Rest, one_hot, rest_of, top_of
 from ._types import Shape
 
 
@@ -45,19 +46,12 @@ def classes_last(x: Array, axis: Shape) -> Array:
 
 
 def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
-    """The logits in the computing dtype, classes last, forbidden classes at −inf."""
+    """The logits as they are given, classes last, forbidden classes at −inf."""
     if class_where is not None:
         logits = jnp.where(
             jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
         )
-    return classes_last(widen(logits), axis)
-
-
-def one_hot(labels: Array, like: Array) -> Array:
-    """Whether class j is the label; never a gather, so that sharded classes stay so."""
-    return labels[..., None] == lax.broadcasted_iota(
-        jnp.int32, like.shape, like.ndim - 1
-    )
+    return classes_last(logits, axis)
 
 
 def top_class(x: Array) -> Array:
@@ -65,97 +59,210 @@ def top_class(x: Array) -> Array:
     return lax.argmax(x, x.ndim - 1, jnp.int32)
 
 
-class Parts(NamedTuple):
-    """The numbers of the module's text for one class y of each position."""
+class LabelNumbers(NamedTuple):
+    """Of one class y of each position; any of them may be differentiated but c."""
 
-    largest: Array
-    label_logit: Array
-    pair: Pair
-    total: Array
-    """Z = Σ_j exp(x_j − c)."""
+    nll: Array
+    one_minus_prob: Array
     log_total: Array
-    others: Array
-    """exp(x_j − c) for j ≠ y and 0 at y; the only array here with the class axis."""
-    hit: Array
+    """log Σ_j exp(x_j − c)."""
+    label_logit: Array
+    largest: Array
+    """c = max_j x_j, a constant."""
 
 
-def parts(x: Array, labels: Array) -> Parts:
-    """The engine: a max, a masked exp and two sums over the classes, the last axis."""
-    hit = one_hot(labels, x)
-    largest = lax.stop_gradient(jnp.max(x, axis=-1))
-    others = jnp.where(hit, 0, exp_difference(x, largest[..., None]))
-    rest = jnp.sum(others, axis=-1)
-    # A label out of range, −1, reads them all: its gradient is then NaN throughout.
-    read = hit | (labels < 0)[..., None]
-    label_logit = jnp.sum(jnp.where(read, x, 0), axis=-1)
-    margin = label_logit - largest
-    total = rest + jnp.exp(margin)
-    pair = softmax_pair(margin, rest)
-    return Parts(largest, label_logit, pair, total, jnp.log(total), others, hit)
+def label_numbers(
+    x: Array, labels: Array, keep: Array | None = None, *, given: Array
+) -> LabelNumbers:
+    """Of logits x [..., V], widened from those `given`, whose sums need less memory;
+    of dropped positions nothing is read.
+    """
+    sums = Rest(*(drop(a, keep) for a in rest_of(given, labels)))
+    return _label_numbers(x, labels, keep, sums)
 
 
 def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
-    """The statistics of logits x [..., V] for class ids [...] in [0, V)."""
-    nll, one_minus_prob, log_normalizer = _label_numbers(x, labels)
-    s = parts(x, labels)
-    correct = s.label_logit == s.largest
+    """Of logits x [..., V], any float dtype, for class ids [...] in [0, V)."""
+    n = label_numbers(widen(x), labels, given=x)
     return SoftmaxStatistics(
-        nll, one_minus_prob, log_normalizer, s.label_logit, correct
+        n.nll,
+        n.one_minus_prob,
+        n.largest + n.log_total,
+        n.label_logit,
+        n.label_logit == n.largest,
+    )
+
+
+def _pair(sums: Rest) -> tuple[Pair, Array, Array]:
+    """The label's pair, log Σ_j exp(x_j − c), and p of a class at the others' largest.
+
+    With m = x_y − c' it is, over the larger of both (Blanchard, Higham & Higham 2021,
+    Alg. 4.1), log1p(t·exp(−m)), or log(t + exp(m)) − m: no term cancels. What x_y − c'
+    rounds off is carried along: there is one of it, not V.
+    """
+    alone = sums.largest == -jnp.inf
+    m, low = difference(sums.label_logit, jnp.where(alone, sums.label_logit, sums[0]))
+    ahead = m >= 0
+    e = jnp.exp(-jnp.abs(m))
+    e -= e * jnp.where(ahead, low, -low)
+    rest, own = jnp.where(ahead, sums.total * e, sums.total), jnp.where(ahead, 1, e)
+    total = rest + own
+    log_total = jnp.where(ahead, jnp.log1p(rest), jnp.log(total))
+    nll = log_total - jnp.where(ahead, 0, m)
+    return (
+        Pair(nll, rest / total, own / total),
+        log_total,
+        jnp.where(ahead, e, 1) / total,
     )
 
 
 @jax.custom_jvp
-def _label_numbers(x: Array, labels: Array) -> tuple[Array, Array, Array]:
-    """−log p_y, 1 − p_y and log Σ exp(x)."""
-    s = parts(x, labels)
-    return s.pair.nll, s.pair.one_minus_prob, s.largest + s.log_total
+def _label_numbers(
+    x: Array, labels: Array, keep: Array | None, sums: Rest
+) -> LabelNumbers:
+    del x, labels, keep
+    pair, log_total, _ = _pair(sums)
+    largest = jnp.maximum(sums.largest, sums.label_logit)
+    return LabelNumbers(
+        pair.nll, pair.one_minus_prob, log_total, sums.label_logit, largest
+    )
 
 
 @_label_numbers.defjvp
 def _label_numbers_jvp(primals, tangents):
-    (x, labels), (dx, _) = primals, tangents
-    nll, one_minus_prob, log_normalizer = _label_numbers(x, labels)
-    others, own = _probabilities(x, labels)
-    d_label = jnp.sum(jnp.where(one_hot(labels, x), dx, 0), axis=-1)
-    d_rest = jnp.sum(others * dx, axis=-1)
+    x, labels, keep, sums = primals
+    n = _label_numbers(x, labels, keep, sums)
+    p, own = _probabilities(x, labels, keep, sums)
+    dx, hit = tangents[0], one_hot(labels, x)
     # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
-    d_nll = d_rest - one_minus_prob * d_label
-    out = nll, one_minus_prob, log_normalizer
-    return out, (d_nll, own * d_nll, d_rest + own * d_label)
+    slope = jnp.where(hit, -n.one_minus_prob[..., None], p)
+    d_nll = jnp.sum(slope * dx, axis=-1)
+    d_log_total = jnp.sum(p * dx, axis=-1)
+    # A label out of range, −1, reads them all: its gradient is then NaN throughout.
+    d_label = jnp.sum(jnp.where(hit | (labels < 0)[..., None], dx, 0), axis=-1)
+    constant = jnp.zeros_like(n.largest)
+    return n, LabelNumbers(d_nll, own * d_nll, d_log_total, d_label, constant)
 
 
 @jax.custom_jvp
-def _probabilities(x: Array, labels: Array) -> tuple[Array, Array]:
-    """p of each class but the label, 0 there, [..., V]; and that of the label."""
-    s = parts(x, labels)
-    return s.others / s.total[..., None], s.pair.prob
+def _probabilities(
+    x: Array, labels: Array, keep: Array | None, sums: Rest
+) -> tuple[Array, Array]:
+    """p of each class, [..., V], and that of the label."""
+    pair, _, scale = _pair(sums)
+    p = _exps(x, sums) * scale[..., None]
+    p = jnp.where(one_hot(labels, x), pair.prob[..., None], p)
+    return drop(p, keep, classes=True), pair.prob
 
 
 @_probabilities.defjvp
 def _probabilities_jvp(primals, tangents):
-    (x, labels), (dx, _) = primals, tangents
-    others, own = _probabilities(x, labels)
-    # dp_j = p_j·(dx_j − Σ p·dx), dx counted from that of the likeliest class: its own
-    # is then 0, and no p near 1 is left to subtract from 1.
-    top = jnp.sum(jnp.where(one_hot(top_class(x), x), dx, 0), axis=-1, keepdims=True)
-    d = jnp.where(x == -jnp.inf, 0, dx - top)
+    x, labels, keep, sums = primals
+    p, own = _probabilities(x, labels, keep, sums)
+    d = _from_top(x, sums, tangents[0])
+    d -= jnp.sum(p * d, axis=-1, keepdims=True)
     d_label = jnp.sum(jnp.where(one_hot(labels, x), d, 0), axis=-1)
-    mean = jnp.sum(others * d, axis=-1) + own * d_label
-    return (others, own), (others * (d - mean[..., None]), own * (d_label - mean))
+    return (p, own), (p * d, own * d_label)
 
 
-def class_pairs(x: Array) -> Pair:
-    """−log p_j, 1 − p_j and p_j of every class, [..., V].
+def _exps(x: Array, sums: Rest) -> Array:
+    """exp(x_j − c'), of which p_j of every class but the label is a multiple."""
+    safe = jnp.where(sums.largest == -jnp.inf, 0, sums.largest)
+    return jnp.exp(x - safe[..., None])
 
-    The engine's label is the likeliest class: only there can 1 − p cancel, since
-    every other p is at most ½.
+
+def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
+    """dx less that of the likeliest class: its own is then 0, and in
+    dp_j = p_j·(dx_j − Σ p·dx) no p near 1 is left to subtract from 1.
     """
-    s = parts(x, top_class(x))
-    distance = s.largest[..., None] - x
-    prob = s.others / s.total[..., None]
-    top = Pair(*(part[..., None] for part in s.pair))
+    top = x == jnp.maximum(sums.largest, sums.label_logit)[..., None]
+    count = jnp.sum(top.astype(dx.dtype), axis=-1, keepdims=True)
+    shift = jnp.sum(jnp.where(top, dx, 0), axis=-1, keepdims=True)
+    # Not dx − shift there: transposed, that is a difference of what the others add to.
+    return jnp.where(top & (count == 1), 0, dx - shift / jnp.maximum(count, 1))
+
+
+def class_pairs(x: Array, keep: Array | None = None) -> Pair:
+    """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
+    return _class_pairs(x, keep, _top(x, keep))
+
+
+def _top(x: Array, keep: Array | None) -> Rest:
+    return Rest(*(drop(a, keep) for a in top_of(x)))
+
+
+def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
+    return drop(top.label_logit[..., None] - x, keep, classes=True)
+
+
+@jax.custom_jvp
+def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
+    pair, log_total, scale = _pair(top)
+    distance = _distance(x, keep, top)
+    prob = drop(_exps(x, top) * scale[..., None], keep, classes=True)
+    # Only at the top can 1 − p cancel, since every other p is at most ½.
+    others = Pair(distance + log_total[..., None], 1 - prob, prob)
+    at_top = Pair(*(a[..., None] for a in pair))
     return Pair(
-        jnp.where(s.hit, top.nll, distance + s.log_total[..., None]),
-        jnp.where(s.hit, top.one_minus_prob, 1 - prob),
-        jnp.where(s.hit, top.prob, prob),
+        *(jnp.where(distance == 0, *p) for p in zip(at_top, others, strict=True))
     )
+
+
+@_class_pairs.defjvp
+def _class_pairs_jvp(primals, tangents):
+    x, keep, top = primals
+    pairs = _class_pairs(x, keep, top)
+    dx, is_top = tangents[0], _distance(x, keep, top) == 0
+    d_rest = jnp.sum(jnp.where(is_top, 0, pairs.prob) * dx, axis=-1, keepdims=True)
+    d_log_total = jnp.sum(pairs.prob * dx, axis=-1, keepdims=True)
+    # dx_j leaves 1 − p_j of itself: only a top of its own may have next to nothing.
+    alone = is_top & (top.largest < top.label_logit)[..., None]
+    d_nll = jnp.where(alone, d_rest - pairs.one_minus_prob * dx, d_log_total - dx)
+    return pairs, Pair(d_nll, pairs.prob * d_nll, -pairs.prob * d_nll)
+
+
+def log_normalizer(x: Array, keep: Array | None = None) -> Array:
+    """log Σ_j exp(x_j)."""
+    return _log_normalizer(x, keep, _top(x, keep))
+
+
+@jax.custom_jvp
+def _log_normalizer(x: Array, keep: Array | None, top: Rest) -> Array:
+    del x, keep
+    return top.label_logit + _pair(top)[1]
+
+
+@_log_normalizer.defjvp
+def _log_normalizer_jvp(primals, tangents):
+    prob = _class_pairs(*primals).prob
+    return _log_normalizer(*primals), jnp.sum(prob * tangents[0], axis=-1)
+
+
+def expected_nll(x: Array, weights: Array, keep: Array | None = None) -> Array:
+    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0."""
+    return _expected_nll(x, weights, keep, _top(x, keep))
+
+
+@jax.custom_jvp
+def _expected_nll(x: Array, weights: Array, keep: Array | None, top: Rest) -> Array:
+    distance = jnp.sum(product(weights, _distance(x, keep, top)), axis=-1)
+    return distance + product(jnp.sum(weights, axis=-1), _pair(top)[1])
+
+
+@_expected_nll.defjvp
+def _expected_nll_jvp(primals, tangents):
+    x, weights, keep, top = primals
+    dx, d_weights = tangents[:2]
+    nll, one_minus_prob, prob = _class_pairs(x, keep, top)
+    is_top = _distance(x, keep, top) == 0
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    at_top = jnp.sum(jnp.where(is_top, weights, 0), axis=-1, keepdims=True)
+    off_top = jnp.sum(jnp.where(is_top, 0, weights), axis=-1, keepdims=True)
+    # (Σ w)·p − w = p·(Σ w − w) − w·(1 − p); Σ w − w cancels where w is nearly all,
+    # which only matters where p is not small: at the top.
+    others = jnp.where(is_top, off_top + (at_top - weights), total - weights)
+    slope = prob * others - weights * one_minus_prob
+    # An infinite loss is settled: it does not move with its weight.
+    finite = jnp.where(jnp.isinf(nll), 0, nll)
+    tangent = jnp.sum(slope * dx + finite * d_weights, axis=-1)
+    return _expected_nll(*primals), tangent

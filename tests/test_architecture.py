@@ -14,7 +14,8 @@ PACKAGE = ROOT / "jaxent"
 FLOORS = (
     ("_types",),
     ("_exact", "_ratios", "_checks", "_options"),
-    ("_statistics", "_labels", "_reduce", "_information", "_chunked", "_heads"),
+    ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunked",
+     "_heads"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
      "_fused", "_linear", "_distillation"),
     ("__init__",),
@@ -110,7 +111,7 @@ FOREIGN = re.compile(
     r"(jax\.nn|nn|jax\.scipy\.\w+|special)\."
     r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
 )
-ENGINE = {"_statistics", "_information"}
+ENGINE = {"_sums", "_statistics", "_information"}
 EXPONENTIALS = ENGINE | {"_exact", "_ratios", "_divergence", "_reduce"}
 LOGARITHMS = ENGINE | {"_exact", "_ratios", "_chunked", "_linear"}
 

@@ -22,9 +22,6 @@ import jaxent
 
 ULPS = 4
 OFFSETS = [0, 1e4, 1e6, -1e6]
-# Few classes are allowed, beside the ULPs, the rounding of x − c: half an ULP of the
-# distance of each class from the largest one. None are where that rounding is carried.
-ROUNDS_THE_MARGIN = (2, 3, 10)
 
 integer_loss = jaxent.softmax_cross_entropy_with_integer_labels
 
@@ -107,18 +104,17 @@ def check_integer_labels(classes, count, margins, offset, dtype, f=integer):
     x, y = rows(classes, count, margins, offset, dtype)
     value, (gradient,) = f(x, y)
     nll, one_minus_p, p, _ = oracle.pairs(wide(x))
-    extra = rounding_of_margin(x, y) if classes in ROUNDS_THE_MARGIN else 0
     where = f"{np.dtype(dtype).name} V={classes} +{offset:g} margins to {margins[-1]:g}"
     where = where.replace("+-", "-")
     assert np.all(np.asarray(value) >= 0)
-    value_error = in_ulps(value, of_label(nll, y), extra)
-    label_error = in_ulps(of_label(gradient, y), -of_label(one_minus_p, y), extra)
+    value_error = in_ulps(value, of_label(nll, y))
+    label_error = in_ulps(of_label(gradient, y), -of_label(one_minus_p, y))
     report("integer labels: loss", where, value_error, ULPS)
     report("integer labels: label gradient", where, label_error, ULPS)
     # The others, as a row: what rounding does to the far ones has no weight.
     rest = ~oracle.one_hot(y, classes)
     error = of_rows(np.where(rest, gradient, 0), np.where(rest, p, 0))
-    error -= rounding_of_margin(x, y) if ROUNDS_THE_MARGIN else 0
+    error -= rounding_of_margin(x, y)
     tolerance = ULPS * np.finfo(dtype).eps
     report("integer labels: rest of gradient", where, error, tolerance, "rel")
 
@@ -256,13 +252,7 @@ def test_soft_labels(classes, offset, kind):
     terms = oracle.softmax(x) * np.sum(wide(q), axis=-1, keepdims=True) + wide(q)
     error = of_rows(gradient, distribution_gradient(x, wide(q)), terms)
     report("soft labels: gradient", where, error, 1e-6, "of terms")
-    extra = 0
-    if classes in ROUNDS_THE_MARGIN:
-        top = np.argmax(x, axis=-1)
-        extra = np.where(
-            oracle.one_hot(top, classes), rounding_of_margin(x, top)[:, None], 0
-        )
-    error = relative(label_gradient, nll) - extra
+    error = relative(label_gradient, nll)
     report("soft labels: gradient of labels", where, error, 1e-6, "rel")
 
 

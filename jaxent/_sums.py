@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sums over the classes that softmax is made of, as fast as a platform has them.
+
+All are taken over x − c, c the largest logit that enters them, so that no offset of
+the logits matters. Each is one arithmetic in two shapes: on CPU a few rows at a time,
+which stay in the cache while XLA masks them, finds the largest and sums; elsewhere in
+one pass that carries the sums of what it has seen. None is differentiated: the rules
+of `_statistics` are.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ._exact import widen
+
+# Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
+# from 4096 × 1000 to 256 × 131072; twice or half is as good).
+GROUP = 2**18
+
+
+class Rest(NamedTuple):
+    """All classes but the label's, and the label's, of each position."""
+
+    largest: Array
+    """c' = max_{j≠y} x_j; −inf if there are no others."""
+    total: Array
+    """Σ_{j≠y} exp(x_j − c')."""
+    label_logit: Array
+
+
+def one_hot(labels: Array, like: Array) -> Array:
+    """Whether class j is the label; never a gather, so that sharded classes stay so."""
+    return labels[..., None] == lax.broadcasted_iota(
+        jnp.int32, like.shape, like.ndim - 1
+    )
+
+
+def rest_of(x: Array, labels: Array) -> Rest:
+    """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
+    return lax.platform_dependent(
+        lax.stop_gradient(x),
+        labels,
+        cpu=functools.partial(_by_groups, _rest),
+        default=_rest_in_one_pass,
+    )
+
+
+def top_of(x: Array) -> Rest:
+    """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
+    return lax.platform_dependent(
+        lax.stop_gradient(x),
+        cpu=functools.partial(_by_groups, _top),
+        default=_top_in_one_pass,
+    )
+
+
+def _rest(x: Array, labels: Array) -> Rest:
+    x = widen(x)
+    hit = one_hot(labels, x)
+    largest, total = _sum_outside(hit, x)
+    if _is_sharded(x):
+        label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
+    else:
+        label = labels[..., None]
+        label_logit = jnp.take_along_axis(x, label, axis=-1, mode="clip")[..., 0]
+    return Rest(largest, total, label_logit)
+
+
+def _top(x: Array) -> Rest:
+    x = widen(x)
+    top = jnp.max(x, axis=-1)
+    hit = x == top[..., None]
+    below, total = _sum_outside(hit, x)
+    others = jnp.sum(hit.astype(x.dtype), axis=-1) - 1
+    tied = total * _decay(below, top) + others
+    return Rest(
+        jnp.where(others > 0, top, below), jnp.where(others > 0, tied, total), top
+    )
+
+
+def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
+    """The largest of the logits that are not hit, and Σ exp(x − largest) of them."""
+    # Written once, for both passes: XLA's sum of exponentials does not take a mask.
+    others = lax.optimization_barrier(jnp.where(hit, -jnp.inf, x))
+    largest = jnp.max(others, axis=-1)
+    return largest, jnp.sum(_decay(others, largest[..., None]), axis=-1)
+
+
+def _decay(x: Array, largest: Array) -> Array:
+    return jnp.exp(x - jnp.where(largest == -jnp.inf, 0, largest))
+
+
+def _is_sharded(x: Array) -> bool:
+    """By its type, where the mesh's axes are explicit: then XLA chooses no slices."""
+    return any(jax.typeof(x).sharding.spec)
+
+
+def _by_groups(sums: Callable, x: Array, *rows: Array) -> tuple:
+    """`sums` of x [..., V] and arrays with its batch axes, a group of rows at a time.
+
+    Rows of a group lie a stride apart: so a share of each device's rows is in it.
+    """
+    *batch, classes = x.shape
+    count = math.prod(batch)
+    size = _group_size(count, classes)
+    if size == count or _is_sharded(x):
+        return sums(x, *rows)
+    dtype = x.dtype
+    if dtype == jnp.bfloat16:
+        # XLA would widen the whole of it first: of bits it takes a slice.
+        x = lax.bitcast_convert_type(x, jnp.uint16)
+    arrays = [
+        a.reshape(size, count // size, *a.shape[len(batch) :]) for a in (x, *rows)
+    ]
+
+    def group(k: Array) -> tuple:
+        x, *rows = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
+        if dtype == jnp.bfloat16:
+            x = lax.bitcast_convert_type(x, dtype)
+        return sums(x, *rows)
+
+    found = lax.map(group, jnp.arange(count // size, dtype=jnp.int32))
+    return jax.tree.map(lambda a: a.T.reshape(batch), found)
+
+
+def _group_size(count: int, classes: int) -> int:
+    """How many of `count` rows to take together: a divisor of it, or all."""
+    most = max(GROUP // max(classes, 1), 1)
+    if count * classes >= 4 * GROUP:
+        for size in range(most, most // 4, -1):
+            if count % size == 0:
+                return size
+    return count
+
+
+def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
+    x = widen(x)
+    hit = one_hot(labels, x)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+
+    def merge(a: tuple, b: tuple) -> tuple:
+        largest = jnp.maximum(a[0], b[0])
+        total = a[1] * _decay(a[0], largest) + b[1] * _decay(b[0], largest)
+        return largest, total, jnp.maximum(a[2], b[2])
+
+    others = jnp.where(hit, low, x), jnp.where(hit, zero, 1), jnp.where(hit, x, low)
+    return Rest(*lax.reduce(others, (low, zero, low), merge, (x.ndim - 1,)))
+
+
+def _top_in_one_pass(x: Array) -> Rest:
+    x = widen(x)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+
+    def merge(a: tuple, b: tuple) -> tuple:
+        # Of two tops the smaller joins the others.
+        top, other = jnp.maximum(a[2], b[2]), jnp.minimum(a[2], b[2])
+        largest = jnp.maximum(jnp.maximum(a[0], b[0]), other)
+        total = a[1] * _decay(a[0], largest) + b[1] * _decay(b[0], largest)
+        return largest, total + _decay(other, largest), top
+
+    none = jnp.full_like(x, low), jnp.zeros_like(x), x
+    return Rest(*lax.reduce(none, (low, zero, low), merge, (x.ndim - 1,)))

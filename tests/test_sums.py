@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's sums, in each shape they are taken in, against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+from jaxent import _sums
+
+SHAPE = (3, 8, 40)
+
+
+def logits(dtype):
+    """Rows with −inf, ties at the top, a NaN, one class alone, and none."""
+    x = np.random.default_rng(0).normal(size=SHAPE) * 4
+    x[0, 0, ::3] = -np.inf
+    x[0, 1, [5, 9, 11]] = 12
+    x[0, 2, 7] = np.nan
+    x[0, 3, 1:] = -np.inf
+    x[1, 0] = -np.inf
+    return jnp.asarray(x, dtype)
+
+
+LABELS = np.random.default_rng(1).integers(0, SHAPE[-1], SHAPE[:-1]).astype(np.int32)
+LABELS[0, 1] = 9
+LABELS[0, 3] = 0
+
+
+@oracle.quiet
+def truth(x, out):
+    """The largest of the classes not `out`, and Σ exp(x − largest) of them."""
+    others = np.where(out, -np.inf, oracle.wide(x))
+    largest = np.max(others, axis=-1)
+    safe = np.where(np.isinf(largest), 0, largest)
+    return largest, np.sum(np.exp(others - safe[..., None]), axis=-1)
+
+
+def by_groups(sums):
+    return lambda x, *rows: _sums._by_groups(sums, x, *rows)
+
+
+@pytest.fixture(autouse=True)
+def _small_groups(monkeypatch):
+    """Of 6 rows, so that the array above is cut in four."""
+    monkeypatch.setattr(_sums, "GROUP", 6 * SHAPE[-1])
+    assert _sums._group_size(24, SHAPE[-1]) == 6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
+def test_the_rest_of_the_classes(form, dtype):
+    forms = {
+        "rows": _sums._rest,
+        "groups": by_groups(_sums._rest),
+        "one pass": _sums._rest_in_one_pass,
+    }
+    x = logits(dtype)
+    got = jax.jit(forms[form])(x, LABELS)
+    largest, total = truth(x, oracle.one_hot(LABELS, SHAPE[-1]))
+    label_logit = np.take_along_axis(oracle.wide(x), LABELS[..., None], -1)[..., 0]
+    assert all(a.dtype == jnp.float32 for a in got)
+    np.testing.assert_array_equal(got.largest, largest.astype(np.float32))
+    np.testing.assert_array_equal(got.label_logit, label_logit.astype(np.float32))
+    # Two roundings and an exp for each of 40 terms of one sign, most of them small.
+    np.testing.assert_allclose(got.total, total.astype(np.float64), rtol=5e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
+def test_all_but_one_of_the_likeliest(form, dtype):
+    forms = {
+        "rows": _sums._top,
+        "groups": by_groups(_sums._top),
+        "one pass": _sums._top_in_one_pass,
+    }
+    x = logits(dtype)
+    got = jax.jit(forms[form])(x)
+    keep = np.ones(SHAPE[:-1], bool)
+    # A NaN is the largest in every form, and so is what follows from it.
+    keep[0, 2] = False
+    assert np.isnan(got.label_logit[0, 2])
+    top = np.argmax(oracle.wide(x), axis=-1)
+    largest, total = truth(x, oracle.one_hot(top, SHAPE[-1]))
+    # With every class forbidden all that matters is c.
+    np.testing.assert_array_equal(got.label_logit[1, 0], -np.inf)
+    keep[1, 0] = False
+    np.testing.assert_array_equal(got.largest[keep], largest[keep].astype(np.float32))
+    rest = total[keep].astype(np.float64)
+    np.testing.assert_allclose(got.total[keep], rest, rtol=5e-7)
+
+
+def test_an_id_out_of_range_matches_no_class():
+    x = logits("float32")
+    largest, total = truth(x, np.zeros(SHAPE, bool))
+    for form in (_sums._rest, _sums._rest_in_one_pass):
+        got = form(x, np.full(SHAPE[:-1], -1, np.int32))
+        np.testing.assert_array_equal(got.largest, largest.astype(np.float32))
+        np.testing.assert_allclose(got.total, total.astype(np.float64), rtol=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "size"),
+    [
+        (4096, 1000, 256),
+        (1024, 32768, 8),
+        (256, 131072, 2),
+        (64, 10**6, 1),  # a row is more than a group
+        (4093, 1000, 4093),  # a prime number of short rows: all of them
+        (8, 1000, 8),  # too little to cut
+    ],
+)
+def test_rows_of_a_group(monkeypatch, count, classes, size):
+    monkeypatch.setattr(_sums, "GROUP", 2**18)
+    assert _sums._group_size(count, classes) == size
