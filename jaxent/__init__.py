@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-entropy for JAX: exact, composable, one value per position, in nats."""
 
+from . import compat as compat
 from ._distillation import linear_kl_divergence as linear_kl_divergence
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
 from ._divergence import js_divergence as js_divergence

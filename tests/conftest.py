@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+# Scripts for the frameworks' own environments.
+collect_ignore = ["golden"]
 SECOND = r"-.*(hess|_of_)"
 OPEN = {
     r"test_(gradient|value)\[(binary_cross_entropy|js_divergence)-float64": (

@@ -17,6 +17,7 @@ FLOORS = (
     ("_statistics", "_labels", "_reduce", "_information", "_chunked", "_heads"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
      "_fused", "_linear", "_distillation"),
+    ("compat",),
     ("__init__",),
 )  # fmt: skip
 ORDER = {name: (floor, place) for floor, names in enumerate(FLOORS)
@@ -53,6 +54,12 @@ def imports(path):
             )
 
 
+def module(path):
+    """What stands on a floor: a module, or the folder of compat as a whole."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
 def calls(path):
     """Dotted names that are called, with the call."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -62,17 +69,36 @@ def calls(path):
 
 @source
 def test_a_module_stands_on_a_floor(path):
-    assert path.stem in ORDER, f"add {path.stem} to its floor in {Path(__file__).name}"
+    name = module(path)
+    assert name in ORDER, f"add {name} to its floor in {Path(__file__).name}"
 
 
 @source
 def test_imports_go_down(path):
-    for module in imports(path):
-        if module.startswith("."):
-            below = module.lstrip(".").split(".")[0]
-            assert ORDER[below] < ORDER[path.stem], f"{path.stem} imports {below}"
+    above = module(path)
+    for name in imports(path):
+        if name.startswith("."):
+            dots = len(name) - len(name.lstrip("."))
+            found = path.parents[dots - 1].joinpath(*name.lstrip(".").split("."))
+            below = module(found)
+            inside = below == above == "compat"
+            assert inside or ORDER[below] < ORDER[above], f"{above} imports {below}"
         else:
-            assert module.split(".")[0] != "jaxent", f"import {module} relatively"
+            assert name.split(".")[0] != "jaxent", f"import {name} relatively"
+
+
+# The frameworks' files: their own arithmetic is clipping, weighting and reduction.
+COMPAT = [path for path in SOURCES if module(path) == "compat"]
+
+
+@pytest.mark.parametrize("path", COMPAT, ids=name_of)
+def test_compat_has_no_function_of_its_own(path):
+    allowed = "sum mean maximum minimum clip where any broadcast_to broadcast_shapes"
+    allowed += " asarray full ones ones_like zeros zeros_like concatenate issubdtype"
+    for called, _ in calls(path):
+        if called.startswith(("jnp.", "lax.")):
+            name = called.split(".")[-1]
+            assert name in {*allowed.split(), "stop_gradient", "custom_jvp"}, called
 
 
 @every

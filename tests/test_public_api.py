@@ -46,7 +46,7 @@ FUNCTIONS = [
     "softmax_statistics",
 ]
 CLASSES = ["LinearSoftmaxStatistics", "SoftmaxStatistics", "WeightedMean"]
-MODULES: list[str] = []
+MODULES = ["compat"]
 POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, labels)
     "binary_cross_entropy": ("probs", "labels"),
     "bits_per_byte": ("total_nll", "num_bytes"),
