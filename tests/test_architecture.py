@@ -98,7 +98,11 @@ def test_compat_has_no_function_of_its_own(path):
     for called, _ in calls(path):
         if called.startswith(("jnp.", "lax.")):
             name = called.split(".")[-1]
-            assert name in {*allowed.split(), "stop_gradient", "custom_jvp"}, called
+            assert name in {
+                *allowed.split(),
+                "stop_gradient",
+                "optimization_barrier",
+            }, called
 
 
 @every

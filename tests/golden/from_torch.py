@@ -111,7 +111,8 @@ for reduction in EVERY:
            label_smoothing=0.3, weight="@class_weights", **r)  # fmt: skip
     record("binary_cross_entropy", ["unit", "fractions"], (0, 1), **r)
     record("binary_cross_entropy", ["unit", "binary"], weight="@element_weights", **r)
-    record("binary_cross_entropy", ["edges", "binary"], note="clipped", **r)
+    record("binary_cross_entropy", ["edges", "one_hot"], note="clipped", **r)
+    record("binary_cross_entropy", ["edges", "flipped"], note="clipped", **r)
     record("binary_cross_entropy", ["empty", "empty"], **r)
     name = "binary_cross_entropy_with_logits"
     record(name, ["logits", "fractions"], (0, 1), **r)

@@ -43,6 +43,7 @@ def inputs():
         "edges": edges,
         "soft": distributions(4, 5),
         "one_hot": np.eye(5)[[2, 0, 4, 1]],
+        "flipped": 1 - np.eye(5)[[2, 0, 4, 1]],
         "binary": (rng.random((4, 5)) < 0.5) * 1.0,
         "fractions": rng.random((4, 5)),
         "unit": rng.random((4, 5)),

@@ -18,21 +18,36 @@ run time is NaN here, loss and gradient: an id out of range, a probability outsi
 truth; docs/coming-from.md lists where.
 """
 
-from ._adaptive import AdaptiveLogSoftmax as AdaptiveLogSoftmax
-from ._adaptive import adaptive_log_prob as adaptive_log_prob
-from ._adaptive import adaptive_log_softmax as adaptive_log_softmax
 from ._adaptive import (
-    adaptive_log_softmax_with_loss as adaptive_log_softmax_with_loss,
+    AdaptiveLogSoftmax,
+    adaptive_log_prob,
+    adaptive_log_softmax,
+    adaptive_log_softmax_with_loss,
+    adaptive_predict,
 )
-from ._adaptive import adaptive_predict as adaptive_predict
-from ._binary import binary_cross_entropy as binary_cross_entropy
 from ._binary import (
-    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    kl_div,
+    multilabel_soft_margin_loss,
+    sigmoid_focal_loss,
 )
-from ._binary import gaussian_nll_loss as gaussian_nll_loss
-from ._binary import kl_div as kl_div
-from ._binary import multilabel_soft_margin_loss as multilabel_soft_margin_loss
-from ._binary import sigmoid_focal_loss as sigmoid_focal_loss
-from ._classes import cross_entropy as cross_entropy
-from ._classes import linear_cross_entropy as linear_cross_entropy
-from ._classes import nll_loss as nll_loss
+from ._classes import cross_entropy, linear_cross_entropy, nll_loss
+
+__all__ = [
+    "AdaptiveLogSoftmax",
+    "adaptive_log_prob",
+    "adaptive_log_softmax",
+    "adaptive_log_softmax_with_loss",
+    "adaptive_predict",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "gaussian_nll_loss",
+    "kl_div",
+    "linear_cross_entropy",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "sigmoid_focal_loss",
+]
