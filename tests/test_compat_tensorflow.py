@@ -11,6 +11,6 @@ from jaxent.compat import tensorflow
 GOLDEN = replay.Golden("tensorflow", lambda name: operator.attrgetter(name)(tensorflow))
 
 
-@pytest.mark.parametrize("name", GOLDEN.cases)
+@pytest.mark.parametrize("name", GOLDEN.cases, ids=str)
 def test_the_number_tensorflow_prints(name):
     replay.check(GOLDEN, name)

@@ -27,6 +27,6 @@ def function_of(name):
 GOLDEN = replay.Golden("torch", function_of)
 
 
-@pytest.mark.parametrize("name", GOLDEN.cases)
+@pytest.mark.parametrize("name", GOLDEN.cases, ids=str)
 def test_the_number_torch_prints(name):
     replay.check(GOLDEN, name)

@@ -6,5 +6,6 @@ arithmetic is jaxent's. Where a framework's result is an artefact of rounding, t
 give the true value, and docs/coming-from.md lists it.
 """
 
+from . import keras as keras
 from . import tensorflow as tensorflow
 from . import torch as torch

@@ -71,11 +71,17 @@ def inputs():
         "all_ignored": [-100] * 4,
         "inside_ignored": [2, 3, 4, 3],
         "out_of_range": [2, 5, 4, -1],
+        "column_ids": [[2], [0], [4], [1]],
         "volume_ids": [[2, 0, 4], [1, 3, 3]],
         "row_id": 3,
         "no_ids": np.zeros(0),
     }
-    return arrays | {name: np.array(a, np.int32) for name, a in ids.items()}
+    masks = {"mask": [True, False, True, True], "no_mask": [False] * 4}
+    return (
+        arrays
+        | {name: np.array(a, np.int32) for name, a in ids.items()}
+        | {name: np.array(a) for name, a in masks.items()}
+    )
 
 
 def cotangent(shape):
@@ -101,7 +107,8 @@ def packed(x, dtype):
     if dtype == "float32":
         data = [float(str(v)) for v in x.astype(np.float32).ravel()]
     else:
-        data = x.astype(np.float64 if x.dtype.kind == "f" else int).ravel().tolist()
+        kind = {"f": np.float64, "b": bool}.get(x.dtype.kind, int)
+        data = x.astype(kind).ravel().tolist()
     return {"dtype": dtype, "shape": list(x.shape), "data": data}
 
 
