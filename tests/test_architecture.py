@@ -89,8 +89,8 @@ def test_imports_go_down(path):
 
 # The frameworks' files: their own arithmetic is clipping, weighting and reduction.
 OWN = re.compile(
-    r"(jnp|lax)\.(sum|mean|maximum|minimum|clip|where|any|full|ones|ones_like|zeros"
-    r"|asarray|concatenate|issubdtype|broadcast_to|broadcast_shapes|expand_dims"
+    r"(jnp|lax)\.(sum|mean|maximum|minimum|clip|where|any|all|full|ones|ones_like|zeros"
+    r"|asarray|concatenate|issubdtype|finfo|broadcast_to|broadcast_shapes|expand_dims"
     r"|stop_gradient|optimization_barrier)"
 )
 COMPAT = [path for path in SOURCES if module(path) == "compat"]

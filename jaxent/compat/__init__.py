@@ -7,5 +7,7 @@ give the true value, and docs/coming-from.md lists it.
 """
 
 from . import keras as keras
+from . import optax as optax
+from . import sklearn as sklearn
 from . import tensorflow as tensorflow
 from . import torch as torch
