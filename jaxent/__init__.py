@@ -15,6 +15,8 @@ from ._entropy import cross_entropy as cross_entropy
 from ._entropy import cross_entropy_from_logits as cross_entropy_from_logits
 from ._entropy import entropy as entropy
 from ._entropy import entropy_from_logits as entropy_from_logits
+from ._explain import Explanation as Explanation
+from ._explain import explain as explain
 from ._focal import generalized_cross_entropy as generalized_cross_entropy
 from ._focal import poly_loss_cross_entropy as poly_loss_cross_entropy
 from ._focal import softmax_focal_loss as softmax_focal_loss

@@ -17,8 +17,8 @@ FLOORS = (
     ("_statistics", "_labels", "_reduce", "_information", "_chunked", "_heads"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
      "_fused", "_linear", "_distillation"),
-    ("compat",),
-    ("__init__",),
+    ("compat", "_conventions", "_explain", "_explain_file"),
+    ("__init__", "__main__"),
 )  # fmt: skip
 ORDER = {name: (floor, place) for floor, names in enumerate(FLOORS)
          for place, name in enumerate(names)}  # fmt: skip

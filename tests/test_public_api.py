@@ -45,7 +45,13 @@ FUNCTIONS = [
     "softmax_focal_loss",
     "softmax_statistics",
 ]
-CLASSES = ["LinearSoftmaxStatistics", "SoftmaxStatistics", "WeightedMean"]
+TOOLS = ["explain"]
+CLASSES = [
+    "Explanation",
+    "LinearSoftmaxStatistics",
+    "SoftmaxStatistics",
+    "WeightedMean",
+]
 MODULES = ["compat"]
 POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, labels)
     "binary_cross_entropy": ("probs", "labels"),
@@ -75,14 +81,15 @@ POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, l
 }  # fmt: skip
 PACKAGE = Path(jaxent.__file__).parent
 function = pytest.mark.parametrize("name", FUNCTIONS)
+documented = pytest.mark.parametrize("name", FUNCTIONS + TOOLS)
 
 
 def test_the_names_are_these_and_no_others():
     public = {name for name in vars(jaxent) if not name.startswith("_")}
-    assert public == {*FUNCTIONS, *CLASSES, *MODULES}
+    assert public == {*FUNCTIONS, *TOOLS, *CLASSES, *MODULES}
 
 
-@function
+@documented
 def test_a_function_is_documented_in_sections(name):
     doc = inspect.getdoc(getattr(jaxent, name))
     sections = [
@@ -96,7 +103,7 @@ def test_a_function_is_documented_in_sections(name):
     assert "\n  >>> " in example
 
 
-@function
+@documented
 def test_every_argument_is_documented_in_order_and_no_other(name):
     f = getattr(jaxent, name)
     doc = inspect.getdoc(f)
@@ -119,7 +126,7 @@ def test_arrays_are_positional_and_options_keyword_only(name):
     assert all(p.default is not p.empty for p in parameters if p not in positional)
 
 
-@function
+@documented
 def test_a_function_is_annotated(name):
     f = getattr(jaxent, name)
     signature = inspect.signature(f)
