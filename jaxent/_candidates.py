@@ -75,8 +75,8 @@ class Law(NamedTuple):
 def uniform_law(num_classes: int, weights: None) -> Law:
     del weights
     return Law(
-        lambda key, count: jax.random.randint(key, (count,), 0, num_classes),
-        lambda ids: jnp.full(ids.shape, 1 / num_classes),
+        lambda key, count: jax.random.randint(key, (count,), 0, num_classes, jnp.int32),
+        lambda ids: jnp.full(ids.shape, 1 / num_classes, jnp.float32),
         num_classes,
     )
 
@@ -86,7 +86,7 @@ def log_uniform_law(num_classes: int, weights: None) -> Law:
 
     Drawn by rejection, in integers: a power of two, an integer y from it up to the
     next, and y = c + 1 kept with probability 2^k·log(1 + 1/y). The usual
-    exp(u·log(num_classes + 1)) skips classes in float32: near 10 million, 19 of 20.
+    exp(u·log(num_classes + 1)) skips classes in float32: near 10 million, 18 of 19.
     """
     del weights
 
@@ -132,7 +132,7 @@ def weighted_law(num_classes: int, weights: Array) -> Law:
         # Rounding of the sums may lead to a class of weight 0.
         return jnp.where(weights.at[ids].get(mode="fill", fill_value=0) > 0, ids, -1)
 
-    support = jnp.where(jnp.isfinite(total), jnp.sum(weights > 0), 0)
+    support = jnp.sum((weights > 0) & jnp.isfinite(total), dtype=jnp.int32)
     return Law(propose, lambda ids: weights[ids] / total, support)
 
 

@@ -54,10 +54,10 @@ def given_columns(
     batch = head.hidden.shape[:-1]
     y = _checks.several_class_ids(call, labels, batch)
     where = _checks.positions(call, where, batch)
-    return Given(head, y, _candidates(call, candidates, y), where)
+    return Given(head, y, _checked(call, candidates, y), where)
 
 
-def _candidates(call: str, candidates: Candidates, labels: Array) -> Candidates:
+def _checked(call: str, candidates: Candidates, labels: Array) -> Candidates:
     if not isinstance(candidates, tuple) or len(candidates) != 3:
         remedy = "Draw them by `jaxent.samplers`, with the labels."
         kind = type(candidates).__name__

@@ -199,9 +199,9 @@ def by_hand(loss, labels, candidates, hidden, classifier, bias):
     return (jax.nn.softplus(true) - true / labels.shape[1]).sum(axis=1) + away
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_halves_are_computed_in_float32(dtype):
+def test_halves_are_computed_in_float32():
     """The gradient, of rows read many times, is that of float32 rounded once."""
+    dtype = jnp.bfloat16
     arrays, _, candidates = draw(1)
     halves = tuple(jnp.asarray(x, dtype) for x in arrays)
     labels = jnp.array([3, 3, 3, 3, 0], jnp.int32)
@@ -397,7 +397,7 @@ def test_memory_is_the_gradient_and_the_columns(loss):
 # The expected gradient.
 
 
-def bias_of_the_gradient(sampler, n, remove_accidental_hits, keys=2**14):
+def bias_of_the_gradient(sampler, n, remove_accidental_hits, keys=2**13):
     """‖E[gradient] − exact gradient‖ by the logits of one position, and its noise."""
     logits = np.random.default_rng(5).normal(size=(20, 1)).astype(np.float32)
     label = jnp.array([3])
