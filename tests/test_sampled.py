@@ -397,7 +397,7 @@ def test_memory_is_the_gradient_and_the_columns(loss):
 # The expected gradient.
 
 
-def bias_of_the_gradient(sampler, n, remove_accidental_hits, keys=2**13):
+def bias_of_the_gradient(sampler, n, remove_accidental_hits, keys=2**14):
     """‖E[gradient] − exact gradient‖ by the logits of one position, and its noise."""
     logits = np.random.default_rng(5).normal(size=(20, 1)).astype(np.float32)
     label = jnp.array([3])
