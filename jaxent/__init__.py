@@ -2,6 +2,8 @@
 """Cross-entropy for JAX: exact, composable, one value per position, in nats."""
 
 from . import compat as compat
+from . import samplers as samplers
+from ._candidates import Candidates as Candidates
 from ._distillation import linear_kl_divergence as linear_kl_divergence
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
 from ._divergence import js_divergence as js_divergence
@@ -33,6 +35,11 @@ from ._reduce import WeightedMean as WeightedMean
 from ._reduce import bits_per_byte as bits_per_byte
 from ._reduce import perplexity as perplexity
 from ._reduce import reduce as reduce
+from ._sampled import nce_loss as nce_loss
+from ._sampled import (
+    rank_sampled_softmax_cross_entropy as rank_sampled_softmax_cross_entropy,
+)
+from ._sampled import sampled_softmax_cross_entropy as sampled_softmax_cross_entropy
 from ._sigmoid import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
 from ._sigmoid import sigmoid_focal_loss as sigmoid_focal_loss
 from ._softmax import softmax_cross_entropy as softmax_cross_entropy

@@ -141,4 +141,55 @@ for function, args in {
     record(f"losses.{function}", args, dtype="float16")
     record(f"losses.{function}", args, dtype="float64", tolerance=SINGLE,
            note="TensorFlow casts the losses to float32")  # fmt: skip
+
+# Sampled losses of given candidates, the weights whole or in shards.
+rng = np.random.default_rng(3)
+SAMPLED = {
+    "sampled weights": rng.normal(size=(11, 3)), "sampled biases": rng.normal(size=11),
+    "hidden": INPUTS["hidden"],
+    "drawn": np.array([0, 3, 7, 1, 10], np.int32),
+    "drawn_counts": rng.random(5) + 0.1,
+    "true1": np.array([[2], [3], [10], [1]], np.int32),
+    "true2": np.array([[2, 3], [3, 7], [10, 4], [1, 0]], np.int32),
+    "counts1": rng.random((4, 1)) + 0.1, "counts2": rng.random((4, 2)) + 0.1,
+}  # fmt: skip
+
+
+def shards(x, strategy, parts):
+    return [x[i::parts] for i in range(parts)] if strategy == "mod" else np.split(
+        x, np.cumsum([len(p) for p in np.array_split(np.arange(11), parts)])[:-1]
+    )  # fmt: skip
+
+
+for name, x in SAMPLED.items():
+    SAMPLED[name] = x = x if x.dtype.kind == "i" else x.astype(np.float32)
+    recorder.array(name, x, "int32" if x.dtype.kind == "i" else "float32")
+for function in ("sampled_softmax_loss", "nce_loss"):
+    for num_true, hits, strategy, parts in [
+        (1, True, "mod", 1), (1, False, "mod", 3), (2, True, "div", 3),
+        (2, False, "div", 1), (2, True, "mod", 4), (1, True, "div", 4),
+    ]:  # fmt: skip
+        args = ["sampled weights", "sampled biases", f"true{num_true}", "hidden",
+                "drawn", f"counts{num_true}", "drawn_counts"]  # fmt: skip
+        w, b, t, x, ids, true_counts, counts = (tf.constant(SAMPLED[a]) for a in args)
+        with tf.GradientTape() as tape:
+            tape.watch([w, b, x])
+            given = [
+                whole if parts == 1 else [
+                    tf.gather(whole, rows)
+                    for rows in shards(np.arange(11), strategy, parts)
+                ]
+                for whole in (w, b)
+            ]  # fmt: skip
+            value = getattr(tf.compat.v1.nn, function)(
+                *given, tf.cast(t, tf.int64), x, 5, 11, num_true,
+                sampled_values=(tf.cast(ids, tf.int64), true_counts, counts),
+                remove_accidental_hits=hits, partition_strategy=strategy,
+            )  # fmt: skip
+        weight = tf.constant(cotangent(4), tf.float32)
+        grads = tape.gradient(value, [w, b, x], weight)
+        grads = [tf.convert_to_tensor(g).numpy() for g in grads]
+        label = f"{function}/{num_true}/{hits}/{strategy}/{parts}"
+        recorder.case(label, label, args, {}, value.numpy(), grads, "float32",
+                      wrt=[0, 1, 3], tolerance=SINGLE)  # fmt: skip
 recorder.save(Path(__file__).with_name("tensorflow.json"))

@@ -21,9 +21,13 @@ from ._nn import (
     sparse_softmax_cross_entropy_with_logits,
     weighted_cross_entropy_with_logits,
 )
+from ._sampled import nce_loss, rank_sampled_softmax_loss, sampled_softmax_loss
 
 __all__ = [
     "losses",
+    "nce_loss",
+    "rank_sampled_softmax_loss",
+    "sampled_softmax_loss",
     "sigmoid_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits_v2",
