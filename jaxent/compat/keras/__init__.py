@@ -5,7 +5,7 @@ Arguments that several share:
 
 - `y_true`: first, as in Keras: class ids, or numbers of the shape of `y_pred`; any
   real dtype.
-- `y_pred`: probabilities, or logits with `from_logits=True`; any real float dtype.
+- `y_pred`: probabilities, or logits with `from_logits`; any real float dtype.
   Probabilities are clipped to [1e-7, 1 − 1e-7], and those of classes divided by
   their sum first: a clipped one has gradient 0.
 - `label_smoothing`: α in [0, 1].

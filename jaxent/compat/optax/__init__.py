@@ -3,11 +3,15 @@
 
 Arguments that several functions share:
 
+- `logits`, `labels`: any real float dtype for logits, any real one for labels.
+- `log_predictions`: log-probabilities; `targets` are probabilities, `log_targets`
+  their logs.
 - `axis`: the class axis, a tuple of class axes, or None for all.
 - `where`: booleans, True to keep. Those of the logits' rank choose classes, which
   then have no mass; those without the class axes choose positions. A position with
   nothing kept has loss 0.
-- Two arrays of one call broadcast against each other, as NumPy's do.
+
+Two arrays of one call broadcast against each other, as NumPy's do.
 
 Results are float32 (float64 for float64), half inputs included. Where Optax rounds a
 loss to 0, or makes NaN of a finite truth, this is the truth; docs/coming-from.md lists

@@ -8,6 +8,7 @@ Arguments that all share:
 - `biases`: one number a class, or its shards, cut alike.
 - `labels`: class ids, `[batch, num_true]`.
 - `inputs`: activations, `[batch, dim]`.
+- `num_classes`: how many classes there are.
 - `sampled_values`: `(sampled_candidates, true_expected_count, sampled_expected_count)`
   or what a sampler of `jaxent.samplers` returns; if None, drawn with `key`.
 """
