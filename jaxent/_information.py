@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._exact import difference, phi, product
+from ._exact import difference, log1p, phi, product
 from ._ratios import jensen_shannon
 from ._statistics import class_pairs, one_hot, top_class
 
@@ -101,7 +101,7 @@ def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
     p, q, ratio, near = _log_ratio(a, b)
     v = jnp.tanh(ratio / 2)
-    small = (p + q) / 4 * (ratio * v + jnp.log1p(-v * v))
+    small = (p + q) / 4 * (ratio * v + log1p(-v * v))
     return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
 
 
@@ -109,15 +109,18 @@ def js_of_logits(a: Array, b: Array) -> Array:
 def _js_of_logits_jvp(primals, tangents):
     p, q, ratio, near = _log_ratio(*primals)
     v = jnp.tanh(ratio / 2)
-    m = (p + q) / 2
-    m = jnp.where(m == 0, 1, m)
-    tangent = jnp.zeros_like(m[..., 0])
-    for prob, sign, dx in ((p, -1, tangents[0]), (q, 1, tangents[1])):
-        far = jnp.log(jnp.where(near | (prob == 0), m, prob) / m)
-        slope = jnp.where(near, jnp.log1p(sign * v), far) / 2
-        # From the likeliest class's own, so that no 1 − p is left to cancel.
-        top = jnp.where(one_hot(top_class(prob), prob), slope, 0)
-        slope -= jnp.sum(top, axis=-1, keepdims=True)
+    tangent = jnp.zeros_like(p[..., 0])
+    for prob, other, sign, dx in ((p, q, -1, tangents[0]), (q, p, 1, tangents[1])):
+        # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
+        # Which of the two the likeliest class is near is not computed, but left out,
+        # and then that class's own s: so that no 1 − p is left to cancel.
+        top = one_hot(top_class(prob), prob)
+        apart = jnp.any(top & ~near, axis=-1, keepdims=True)
+        log_2 = jnp.log(jnp.asarray(2, p.dtype))
+        far = jnp.where(apart, 0, log_2) - log1p(other / jnp.where(prob == 0, 1, prob))
+        close = log1p(sign * v) - jnp.where(apart, log_2, 0)
+        slope = jnp.where(near, close, far) / 2
+        slope -= jnp.sum(jnp.where(top, slope, 0), axis=-1, keepdims=True)
         mean = jnp.sum(prob * slope, axis=-1, keepdims=True)
         tangent += jnp.sum(prob * (slope - mean) * dx, axis=-1)
     return js_of_logits(*primals), tangent

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._exact import phi, xlogy
+from ._exact import atanh, log1p, phi, xlogy
 
 
 @jax.custom_jvp
@@ -57,7 +57,7 @@ def jensen_shannon(p: Array, q: Array) -> Array:
     near v = 0 better written ½·m·(2·v·atanh(v) + log(1 − v²)).
     """
     m, v, near = _jensen_shannon_parts(p, q)
-    small = m / 2 * (2 * v * jnp.arctanh(v) + jnp.log1p(-v * v))
+    small = m / 2 * (2 * v * atanh(v) + log1p(-v * v))
     return jnp.where(near, small, 0.5 * (xlogy(p, p / m) + xlogy(q, q / m)))
 
 
@@ -67,8 +67,8 @@ def _jensen_shannon_jvp(primals, tangents):
     d_p, d_q = tangents
     m, v, near = _jensen_shannon_parts(p, q)
     # A zero probability counts as settled, as 0·log 0 does: no derivative there.
-    log_p = jnp.where(near, jnp.log1p(-v), jnp.log(jnp.where(p == 0, m, p) / m))
-    log_q = jnp.where(near, jnp.log1p(v), jnp.log(jnp.where(q == 0, m, q) / m))
+    log_p = jnp.where(near, log1p(-v), jnp.log(jnp.where(p == 0, m, p) / m))
+    log_q = jnp.where(near, log1p(v), jnp.log(jnp.where(q == 0, m, q) / m))
     return jensen_shannon(p, q), 0.5 * (log_p * d_p + log_q * d_q)
 
 

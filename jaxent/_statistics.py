@@ -117,10 +117,11 @@ def _label_numbers_jvp(primals, tangents):
     nll, one_minus_prob, log_normalizer = _label_numbers(x, labels)
     others, own = _probabilities(x, labels)
     d_label = jnp.sum(jnp.where(one_hot(labels, x), dx, 0), axis=-1)
+    d_rest = jnp.sum(others * dx, axis=-1)
     # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
-    d_nll = jnp.sum(others * dx, axis=-1) - one_minus_prob * d_label
+    d_nll = d_rest - one_minus_prob * d_label
     out = nll, one_minus_prob, log_normalizer
-    return out, (d_nll, own * d_nll, d_nll + d_label)
+    return out, (d_nll, own * d_nll, d_rest + own * d_label)
 
 
 @jax.custom_jvp

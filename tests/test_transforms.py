@@ -24,8 +24,8 @@ SHARED = ("class_weights", "pos_weight")
 CLASSES = 4
 # Largest error, relative to the largest true number of the position. Rounding: 1e-16
 # times 20, the largest distance between logits, and a few ULP. Second derivatives:
-# also what `oracle.hessian` says of itself, relative to the gradient, times 20 again.
-FIRST, SECOND, OF_GRADIENT = 1e-13, 1e-11, 1e-12
+# also what `oracle.hessian` says of itself, relative to the gradient.
+FIRST, SECOND, OF_GRADIENT = 1e-13, 1e-11, 1e-13
 
 
 class Row(NamedTuple):

@@ -11,7 +11,8 @@
   (`x − c`) and its exp, a label, a probability, an option. It exceeds the truth only
   where terms of both signs cancel, as p − q does for soft labels. It never contains a
   common offset of the logits; nor, for two sets of logits, their sizes, only their
-  difference `b − a`, which is exact where they are near;
+  difference `b − a`, which is exact where they are near. Three of it, and a third more
+  because eight draws find a standard deviation to ± 25 %;
 - flushed: XLA replaces subnormal numbers by 0.
 """
 
