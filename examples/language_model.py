@@ -243,8 +243,18 @@ def step_times(steps: dict[str, Callable], trained: dict, batches: list[Batch]) 
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def compare(args: argparse.Namespace) -> dict[str, dict]:
-    """Train by each loss, and return what was measured of each."""
+class Setup(NamedTuple):
+    """What every loss starts from: the same weights and batches."""
+
+    graph: nnx.GraphDef
+    parameters: nnx.State
+    optimizer: optax.GradientTransformation
+    batches: list[Batch]
+    validation: list[Batch]
+    num_bytes: np.ndarray
+
+
+def prepare(args: argparse.Namespace) -> Setup:
     files = library()
     held_out = [text for file in files[::HELD_OUT] for text in file]
     del files[::HELD_OUT]
@@ -268,15 +278,20 @@ def compare(args: argparse.Namespace) -> dict[str, dict]:
         0, LEARNING_RATE, max(args.steps // 10, 1), max(args.steps, 2)
     )
     optimizer = optax.adamw(schedule)
-    state = optimizer.init(parameters)
     weights = sum(x.size for x in jax.tree.leaves(parameters))
     print(
         f"{len(texts)} documents of {len(files)} files to train on, {len(held_out)} "
         f"held out.\n{weights:,} weights; the logits of a batch are "
         f"{size} × {length} × {tokenizer.size}.\n"
     )
+    return Setup(graph, parameters, optimizer, batches, validation, tokenizer.num_bytes)
 
-    measure = make_measure(graph, tokenizer.num_bytes)
+
+def compare(args: argparse.Namespace) -> dict[str, dict]:
+    """Train by each loss, and return what was measured of each."""
+    graph, parameters, optimizer, batches, validation, num_bytes = prepare(args)
+    state = optimizer.init(parameters)
+    measure = make_measure(graph, num_bytes)
     losses = {
         "fused": functools.partial(fused_loss, memory=args.memory),
         "dense": dense_loss,
@@ -328,8 +343,8 @@ def draw(measured: dict[str, dict], path: Path) -> None:
     figure.savefig(path)
 
 
-def main(argv: list[str] | None = None) -> dict[str, dict]:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_of(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=16, help="rows a step")
@@ -337,6 +352,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict]:
     parser.add_argument("--width", type=int, default=128, help="a multiple of 4")
     parser.add_argument("--blocks", type=int, default=1)
     parser.add_argument("--vocabulary", type=int, default=32768)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, dict]:
+    parser = parser_of(__doc__.splitlines()[0])
     parser.add_argument("--memory", help='of the fused head, such as "32MB"')
     parser.add_argument("--output", type=Path, default=Path("demo-output"))
     args = parser.parse_args(argv)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-entropy for JAX: exact, composable, one value per position, in nats."""
 
+from . import compat as compat
+from . import samplers as samplers
+from ._candidates import Candidates as Candidates
 from ._distillation import linear_kl_divergence as linear_kl_divergence
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
 from ._divergence import js_divergence as js_divergence
@@ -14,6 +17,8 @@ from ._entropy import cross_entropy as cross_entropy
 from ._entropy import cross_entropy_from_logits as cross_entropy_from_logits
 from ._entropy import entropy as entropy
 from ._entropy import entropy_from_logits as entropy_from_logits
+from ._explain import Explanation as Explanation
+from ._explain import explain as explain
 from ._focal import generalized_cross_entropy as generalized_cross_entropy
 from ._focal import poly_loss_cross_entropy as poly_loss_cross_entropy
 from ._focal import softmax_focal_loss as softmax_focal_loss
@@ -30,6 +35,11 @@ from ._reduce import WeightedMean as WeightedMean
 from ._reduce import bits_per_byte as bits_per_byte
 from ._reduce import perplexity as perplexity
 from ._reduce import reduce as reduce
+from ._sampled import nce_loss as nce_loss
+from ._sampled import (
+    rank_sampled_softmax_cross_entropy as rank_sampled_softmax_cross_entropy,
+)
+from ._sampled import sampled_softmax_cross_entropy as sampled_softmax_cross_entropy
 from ._sigmoid import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
 from ._sigmoid import sigmoid_focal_loss as sigmoid_focal_loss
 from ._softmax import softmax_cross_entropy as softmax_cross_entropy

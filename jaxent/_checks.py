@@ -6,6 +6,7 @@ and what to do. All are raised while tracing, from shapes, dtypes and Python
 values; values of arrays are checked only under `jax.experimental.checkify`.
 """
 
+import math
 import operator
 import sys
 from typing import NoReturn
@@ -161,6 +162,19 @@ def class_ids(call: str, labels: ArrayLike, shape: Shape, full: Shape) -> Array:
     return labels
 
 
+def several_class_ids(call: str, labels: ArrayLike, batch: Shape) -> Array:
+    """Class ids, one a position or, on a last axis, several."""
+    labels = integers(call, "labels", labels)
+    if labels.size == 0 < math.prod(batch) or batch not in (
+        labels.shape,
+        labels.shape[:-1],
+    ):
+        must = f"have shape {batch}, or that with the labels of a position last"
+        remedy = "Give each position one class id, or the same number of them."
+        fail(ValueError, call, "labels", must, labels.shape, remedy)
+    return labels
+
+
 def distributions(
     call: str, argument: str, x: ArrayLike, like: Array, name: str
 ) -> Array:
@@ -211,16 +225,29 @@ def checked(call: str) -> str | None:
 
 def in_range(call: str, labels: Array, keep: Array | None, count: int):
     """Name a label outside [0, count), at run time, through `checkify`."""
-    bad = ((labels < 0) | (labels >= count)).ravel()
-    bad = bad if keep is None else bad & keep.ravel()
+    bad = (labels < 0) | (labels >= count)
+    remedy = "Drop it with `where` or `ignore_index`, or mend the label."
+    _name_first(call, f"be in [0, {count})", bad, labels, keep, remedy)
+
+
+def drawable(call: str, labels: Array, keep: Array | None, counts: Array):
+    """Name a label that its sampler never draws, at run time, through `checkify`."""
+    must = "be classes that the sampler can draw (expected count above 0)"
+    remedy = "Drop it with `where`, or give the class a weight."
+    _name_first(call, must, counts <= 0, labels, keep, remedy)
+
+
+def _name_first(
+    call: str, must: str, bad: Array, labels: Array, keep: Array | None, remedy: str
+):
+    bad = (bad if keep is None else bad & keep).ravel()
     if bad.size == 0:
         return
     position = lax.stop_gradient(jnp.argmax(bad))
     checkify.debug_check(
         ~jnp.any(bad),
-        f"`jaxent.{call}(labels=...)` must be in [0, {count}); got {{label}} at flat "
-        "position {position}. Its loss and gradient are NaN. Drop it with `where` or "
-        "`ignore_index`, or mend the label.",
+        f"`jaxent.{call}(labels=...)` must {must}; got {{label}} at flat position "
+        f"{{position}}. Its loss and gradient are NaN. {remedy}",
         label=labels.ravel()[position],
         position=position,
     )

@@ -5,6 +5,7 @@ import math
 import operator
 import re
 from numbers import Real
+from typing import SupportsIndex
 
 import jax.numpy as jnp
 from jax import Array
@@ -31,6 +32,24 @@ def number(
         must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
         fail(ValueError, call, argument, must, x, FORMULA)
     return value
+
+
+def count(call: str, argument: str, x: object, low: int) -> int:
+    """A Python integer from `low` up."""
+    if isinstance(x, bool) or not isinstance(x, SupportsIndex):
+        remedy = "It is a size, and fixed when the call is traced."
+        fail(TypeError, call, argument, "be one integer", repr(x), remedy)
+    value = operator.index(x)
+    if value < low:
+        fail(ValueError, call, argument, f"be from {low} up", x, "It is a size.")
+    return value
+
+
+def flag(call: str, argument: str, x: object) -> bool:
+    if not isinstance(x, bool):
+        remedy = "It is fixed when the call is traced."
+        fail(TypeError, call, argument, "be True or False", x, remedy)
+    return x
 
 
 def cap(call: str, softcap: object) -> float | Array | None:

@@ -43,21 +43,23 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 def rest_of(x: Array, labels: Array) -> Rest:
     """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
-    return lax.platform_dependent(
+    found = lax.platform_dependent(
         lax.stop_gradient(x),
         labels,
         cpu=functools.partial(_by_groups, _rest),
         default=_rest_in_one_pass,
     )
+    return Rest(*found)
 
 
 def top_of(x: Array) -> Rest:
     """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
-    return lax.platform_dependent(
+    found = lax.platform_dependent(
         lax.stop_gradient(x),
         cpu=functools.partial(_by_groups, _top),
         default=_top_in_one_pass,
     )
+    return Rest(*found)
 
 
 def _rest(x: Array, labels: Array) -> Rest:

@@ -16,6 +16,13 @@ IDS = "softmax_cross_entropy_with_integer_labels"
 DENSE = "softmax_cross_entropy"
 FUSED = "linear_softmax_cross_entropy"
 BINARY = "sigmoid_binary_cross_entropy"
+SAMPLED = "sampled_softmax_cross_entropy"
+RANKED = "rank_sampled_softmax_cross_entropy"
+FIXED = "samplers.fixed_unigram"
+
+KEY = jax.random.key(0)
+DRAW = {"num_sampled": 3, "num_classes": 5}
+DRAWN = jaxent.Candidates(Y[:3], X[:, 0], X[:3, 0])
 
 PER_LABEL = "have shape (8,) (the logits' without the class axis)"
 FORMULA = "The docstring has its formula."
@@ -96,6 +103,32 @@ MISTAKES = [
     ("linear_kl_divergence", (X, X, X[:3], X), {}, ValueError, "teacher_hidden", "have shape (8, 5)", "(3, 5)", "Both heads take the same positions."),
     ("linear_kl_divergence", (X, X, X, X[:4]), {}, ValueError, "teacher_classifier", "have the student's 8 classes", "(4, 5)", "Both heads score the same vocabulary."),
     ("linear_kl_divergence", (X, X, X, X), {"temperature": 0.0}, ValueError, "temperature", "be above 0", "0.0", FORMULA),
+    # samplers
+    ("samplers.uniform", (KEY, X), DRAW, TypeError, "labels", "be integers", "float32[8, 5]", "Cast it: `labels.astype(jnp.int32)`."),
+    ("samplers.uniform", (KEY, Y), DRAW | {"num_sampled": 6}, ValueError, "num_sampled", "be at most 5, the classes there are to draw", "6", "Draw fewer, or with unique=False."),
+    ("samplers.log_uniform", (KEY, Y), DRAW | {"num_sampled": 0}, ValueError, "num_sampled", "be from 1 up", "0", "It is a size."),
+    ("samplers.log_uniform", (KEY, Y), DRAW | {"num_classes": 5.0}, TypeError, "num_classes", "be one integer", "5.0", "It is a size, and fixed when the call is traced."),
+    ("samplers.log_uniform", (KEY, Y), DRAW | {"unique": 1}, TypeError, "unique", "be True or False", "1", "It is fixed when the call is traced."),
+    ("samplers.all_candidates", (KEY, Y), DRAW, ValueError, "num_sampled", "be num_classes=5, all there are", "3", "To draw fewer use another sampler."),
+    ("samplers.learned_unigram", (KEY, Y), DRAW | {"counts": Y}, ValueError, "counts", "have shape (5,), one count a class", "(8,)", "Carry what the last call returned; None starts."),
+    (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "num_reserved_ids": 3}, ValueError, "num_sampled", "be at most 2, the classes there are to draw", "3", "Draw fewer, or with unique=False."),
+    (FIXED, (KEY, Y), DRAW | {"weights": Y}, ValueError, "weights", "list 5 classes, with the reserved ones and of this shard", "(8,)", "Class `num_reserved_ids` is the first in the list."),
+    (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "distortion": -1}, ValueError, "distortion", "be from 0 up", "-1", FORMULA),
+    (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "num_shards": 0}, ValueError, "num_shards", "be from 1 up", "0", "It is a size."),
+    ("samplers.renumber", (Y, DRAWN), {"num_classes": 0}, ValueError, "num_classes", "be from 1 up", "0", "It is a size."),
+    # sampled losses
+    (SAMPLED, (X, X, Y[:3]), {"candidates": DRAWN}, ValueError, "labels", "have shape (8,), or that with the labels of a position last", "(3,)", "Give each position one class id, or the same number of them."),
+    (SAMPLED, (X, X, Y[:, None, None]), {"candidates": DRAWN}, ValueError, "labels", "have shape (8,), or that with the labels of a position last", "(8, 1, 1)", "Give each position one class id, or the same number of them."),
+    (SAMPLED, (X, X, Y[:, None][:, :0]), {"candidates": DRAWN}, ValueError, "labels", "have shape (8,), or that with the labels of a position last", "(8, 0)", "Give each position one class id, or the same number of them."),
+    (SAMPLED, (X, X.T, Y), {"candidates": DRAWN}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
+    (SAMPLED, (X, X, Y), {"candidates": Y}, TypeError, "candidates", "be jaxent.Candidates", type(Y).__name__, "Draw them by `jaxent.samplers`, with the labels."),
+    (SAMPLED, (X, X, Y), {"candidates": DRAWN, "subtract_log_q": "yes"}, TypeError, "subtract_log_q", "be True or False", "yes", "It is fixed when the call is traced."),
+    ("nce_loss", (X, X, Y), {"candidates": DRAWN._replace(true_count=X)}, ValueError, "candidates.true_count", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
+    ("nce_loss", (X, X, Y), {"candidates": DRAWN._replace(sampled_count=X[0])}, ValueError, "candidates.sampled_count", "have shape (3,) (that of `candidates.ids`)", "(5,)", RESHAPE),
+    ("nce_loss", (X, X, Y), {"candidates": DRAWN._replace(ids=Y[:, None])}, ValueError, "candidates.ids", "have shape (num_sampled,)", "(8, 1)", "All positions share one draw; for one each, use `jax.vmap`."),
+    ("nce_loss", (X, X, Y), {"candidates": DRAWN, "where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
+    (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 3}, ValueError, "num_resampled", "be below 3, the number of candidates", "3", "To keep all use `sampled_softmax_cross_entropy`."),
+    (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 2, "temperature": 0}, ValueError, "temperature", "be above 0", "0", FORMULA),
     # reductions and helpers
     ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean'", "'average'", "The docstring defines them."),
     ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean", and `values` have an axis', "0", 'For another denominator reduce by "sum", and divide.'),

@@ -165,6 +165,22 @@ def test_language_model(tmp_path):
     assert_picture(tmp_path / "language-model.png")
 
 
+def test_sampled_softmax():
+    vocabulary = 2000
+    text = run(
+        "examples/sampled_softmax.py", "--steps", 4, "--vocabulary", vocabulary,
+        "--batch-size", 4, "--length", 32, "--width", 16, "--num-sampled", 64,
+    )  # fmt: skip
+    rows = re.findall(r"^(\w.*?)  +([\d.]+) +([\d.]+) +[\d.]+$", text, re.MULTILINE)
+    table = {name: (float(sampled), float(exact)) for name, sampled, exact in rows}
+    sampled, exact = table["validation perplexity"]
+    # Hardly trained yet, and both judged by the exact loss.
+    assert vocabulary / 4 < exact < 4 * vocabulary
+    assert sampled == pytest.approx(exact, 0.3)
+    sampled, exact = table["compiled temporaries (MiB)"]
+    assert sampled < exact / 2
+
+
 def test_recorded_grokking():
     """The committed record is whole, small, and says how it was made."""
     path = ROOT / "docs" / "results" / "grokking.json"

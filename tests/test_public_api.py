@@ -2,7 +2,9 @@
 """The shop window: its names, their documents, and what importing and calling cost."""
 
 import ast
+import functools
 import inspect
+import operator
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +35,13 @@ FUNCTIONS = [
     "linear_softmax_loss",
     "linear_softmax_statistics",
     "negative_log_likelihood",
+    "nce_loss",
     "next_token_labels",
     "perplexity",
     "poly_loss_cross_entropy",
+    "rank_sampled_softmax_cross_entropy",
     "reduce",
+    "sampled_softmax_cross_entropy",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
     "smooth_labels",
@@ -45,8 +50,20 @@ FUNCTIONS = [
     "softmax_focal_loss",
     "softmax_statistics",
 ]
-CLASSES = ["LinearSoftmaxStatistics", "SoftmaxStatistics", "WeightedMean"]
-MODULES: list[str] = []
+TOOLS = ["explain"]
+CLASSES = [
+    "Candidates", "Explanation", "LinearSoftmaxStatistics", "SoftmaxStatistics",
+    "WeightedMean",
+]  # fmt: skip
+MODULES = ["compat", "samplers"]
+SAMPLERS = [
+    "samplers.all_candidates",
+    "samplers.fixed_unigram",
+    "samplers.learned_unigram",
+    "samplers.log_uniform",
+    "samplers.renumber",
+    "samplers.uniform",
+]
 POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, labels)
     "binary_cross_entropy": ("probs", "labels"),
     "bits_per_byte": ("total_nll", "num_bytes"),
@@ -55,6 +72,7 @@ POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, l
     "cross_entropy_from_logits": ("p_logits", "q_logits"),
     "entropy": ("probs",),
     "entropy_from_logits": ("logits",),
+    "explain": ("labels", "predictions"),
     "generalized_kl_divergence": ("log_predictions", "targets"),
     "js_divergence": ("p", "q"),
     "js_divergence_from_logits": ("p_logits", "q_logits"),
@@ -67,24 +85,49 @@ POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, l
     "linear_softmax_cross_entropy": ("hidden", "classifier", "labels"),
     "linear_softmax_loss": ("function", "hidden", "classifier", "labels"),
     "linear_softmax_statistics": ("hidden", "classifier", "labels"),
+    "nce_loss": ("hidden", "classifier", "labels"),
     "negative_log_likelihood": ("log_probs", "labels"),
     "next_token_labels": ("tokens",),
     "perplexity": ("mean_nll",),
+    "rank_sampled_softmax_cross_entropy": ("hidden", "classifier", "labels"),
     "reduce": ("values",),
+    "sampled_softmax_cross_entropy": ("hidden", "classifier", "labels"),
+    "samplers.renumber": ("labels", "candidates"),
     "smooth_labels": ("labels", "alpha"),
 }  # fmt: skip
+for _name in SAMPLERS:
+    POSITIONAL.setdefault(_name, ("key", "labels"))
+# Options there is no default for; also with what the functions are called here.
+REQUIRED = {
+    "candidates": jaxent.Candidates(jnp.arange(4), jnp.ones((3, 5)), jnp.ones(4)),
+    "num_classes": 11,
+    "num_resampled": 2,
+    "num_sampled": 11,
+    "weights": jnp.ones(11),
+}
 PACKAGE = Path(jaxent.__file__).parent
 function = pytest.mark.parametrize("name", FUNCTIONS)
+documented = pytest.mark.parametrize("name", FUNCTIONS + SAMPLERS + TOOLS)
+
+
+def called(name):
+    return operator.attrgetter(name)(jaxent)
 
 
 def test_the_names_are_these_and_no_others():
     public = {name for name in vars(jaxent) if not name.startswith("_")}
-    assert public == {*FUNCTIONS, *CLASSES, *MODULES}
+    assert public == {*FUNCTIONS, *TOOLS, *CLASSES, *MODULES}
+    here = {
+        f"samplers.{name}"
+        for name, f in vars(jaxent.samplers).items()
+        if getattr(f, "__module__", "") == "jaxent.samplers"
+    }
+    assert here == {*SAMPLERS}
 
 
-@function
+@documented
 def test_a_function_is_documented_in_sections(name):
-    doc = inspect.getdoc(getattr(jaxent, name))
+    doc = inspect.getdoc(called(name))
     sections = [
         doc.find(s) for s in ("\nArgs:\n", "\nReturns:\n", "\nRaises:\n",
                               "\nExample:\n", "\nSource: ")
@@ -96,9 +139,9 @@ def test_a_function_is_documented_in_sections(name):
     assert "\n  >>> " in example
 
 
-@function
+@documented
 def test_every_argument_is_documented_in_order_and_no_other(name):
-    f = getattr(jaxent, name)
+    f = called(name)
     doc = inspect.getdoc(f)
     section = doc[doc.find("\nArgs:\n") + 7 : doc.find("\nReturns:\n")]
     described = [
@@ -109,19 +152,20 @@ def test_every_argument_is_documented_in_order_and_no_other(name):
     assert described == list(inspect.signature(f).parameters)
 
 
-@function
+@documented
 def test_arrays_are_positional_and_options_keyword_only(name):
-    parameters = inspect.signature(getattr(jaxent, name)).parameters.values()
+    parameters = inspect.signature(called(name)).parameters.values()
     positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     expected = POSITIONAL.get(name, ("logits", "labels"))
     assert tuple(p.name for p in positional) == expected
     assert all(p.default is p.empty for p in positional)
-    assert all(p.default is not p.empty for p in parameters if p not in positional)
+    options = (p for p in parameters if p not in positional)
+    assert all(p.default is not p.empty or p.name in REQUIRED for p in options)
 
 
-@function
+@documented
 def test_a_function_is_annotated(name):
-    f = getattr(jaxent, name)
+    f = called(name)
     signature = inspect.signature(f)
     assert inspect.isfunction(f)
     assert signature.return_annotation is not signature.empty
@@ -179,8 +223,9 @@ def _own_loss(statistics):
 
 
 def arguments(name, dtype):
-    """Arrays for each positional argument, by its name or by its annotation."""
-    parameters = inspect.signature(getattr(jaxent, name)).parameters.values()
+    """The function of its arrays, and each of these by its name or its annotation."""
+    f = getattr(jaxent, name)
+    parameters = inspect.signature(f).parameters.values()
 
     def value(p):
         if p.name in ("alpha", "function"):
@@ -190,14 +235,17 @@ def arguments(name, dtype):
         shape = (11, 7) if p.name.endswith("classifier") else (3, 5, 7)
         return jnp.ones(shape, dtype)
 
-    return tuple(value(p) for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    required = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    required = {p.name: REQUIRED[p.name] for p in required if p.default is p.empty}
+    xs = tuple(value(p) for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    return functools.partial(f, **required), xs
 
 
 @function
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["f32", "bf16"])
 def test_an_eager_call_is_one_program(name, dtype):
     """Each program that a first call dispatches is compiled once, and so counted."""
-    xs = arguments(name, dtype)
+    f, xs = arguments(name, dtype)
     compiled = []
 
     def count(event, duration, **_):
@@ -208,7 +256,7 @@ def test_an_eager_call_is_one_program(name, dtype):
     jax.clear_caches()
     jax.monitoring.register_event_duration_secs_listener(count)
     try:
-        jax.block_until_ready(getattr(jaxent, name)(*xs))
+        jax.block_until_ready(f(*xs))
     finally:
         jax.monitoring.unregister_event_duration_listener(count)
     # A function of the caller's is traced anew at each call, and not worth caching.
@@ -226,7 +274,7 @@ KERNELS = {  # the jitted functions of every module
 
 @function
 def test_a_call_inlines_in_the_caller_s_program(name):
-    f, xs = getattr(jaxent, name), arguments(name, jnp.float32)
+    f, xs = arguments(name, jnp.float32)
     first = int(callable(xs[0]))
     trace = jax.make_jaxpr(lambda *ys: f(*xs[:first], *ys))(*xs[first:])
     # One JAX inlines while it traces; a newer one keeps the call, marked for later.

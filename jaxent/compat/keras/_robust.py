@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`keras.losses`' functions that weigh by confidence: focal and generalised."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from ... import _checks, _options
+from ..._exact import box_cox, power, sigmoid_pair, widen, xlogy
+from ..._probabilities import binary_cross_entropy
+from ..._statistics import class_pairs, classes_last
+from ..._sums import one_hot
+from ._inputs import clipped, normalized, pair, smoothed
+
+
+def binary_focal_crossentropy(
+    y_true: ArrayLike,
+    y_pred: Float[ArrayLike, "..."],
+    apply_class_balancing: bool = False,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Float[Array, "..."]:
+    """`keras.losses.binary_focal_crossentropy`: `(1 − p_t)^γ·BCE`, mean over axis.
+
+    Logits are made probabilities, whose cross-entropy is clipped as theirs is.
+
+    Args:
+      apply_class_balancing: multiply by `α·y + (1−α)·(1−y)`.
+      alpha: that α.
+      gamma: γ ≥ 0.
+      label_smoothing: `(1−α)·y + α/2`.
+    Returns:
+      The losses averaged over `axis`.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.keras.binary_focal_crossentropy(
+      ...     jnp.array([1, 0]), jnp.array([0.6, 0.2]))
+      Array(0.0453, dtype=float32)
+
+    Source: Keras 3.15, src/losses/losses.py.
+    """
+    t, p = pair("compat.keras.binary_focal_crossentropy", y_true, y_pred)
+    t = smoothed(t, label_smoothing, 2)
+    one_minus_p = 1 - p
+    if from_logits:
+        _, one_minus_p, p = sigmoid_pair(p)
+    wrong = t * one_minus_p + (1 - t) * p
+    losses = power(wrong, gamma) * binary_cross_entropy(clipped(p), t)
+    if apply_class_balancing:
+        losses *= t * alpha + (1 - t) * (1 - alpha)
+    return jnp.mean(losses, axis=axis)
+
+
+def categorical_focal_crossentropy(
+    y_true: ArrayLike,
+    y_pred: Float[ArrayLike, "..."],
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Float[Array, "..."]:
+    """`keras.losses.categorical_focal_crossentropy`: `Σⱼ −α·(1−pⱼ)^γ·yⱼ·log pⱼ`.
+
+    Logits are made probabilities, which are clipped like theirs.
+
+    Args:
+      alpha: α, a factor of the whole.
+      gamma: γ ≥ 0.
+      label_smoothing: `(1−α)·y + α/C`, with C the length of the last axis.
+    Returns:
+      One loss a position.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.keras.categorical_focal_crossentropy(
+      ...     jnp.array([[0, 1]]), jnp.array([[0.4, 0.6]]))
+      Array([0.0204], dtype=float32)
+
+    Source: Keras 3.15, src/losses/losses.py.
+    """
+    call = "compat.keras.categorical_focal_crossentropy"
+    t, p = pair(call, y_true, y_pred)
+    t = smoothed(t, label_smoothing, t.shape[-1])
+    axes, _ = _checks.class_axes(call, axis, "y_pred", p)
+    t, p = (classes_last(a, axes) for a in (t, p))
+    p = normalized(class_pairs(p).prob if from_logits else p, -1)
+    return -alpha * jnp.sum(power(1 - p, gamma) * xlogy(t, p), axis=-1)
+
+
+def categorical_generalized_cross_entropy(
+    y_true: ArrayLike, y_pred: Float[ArrayLike, "*batch classes"], q: float
+) -> Float[Array, "*batch"]:
+    """`keras.losses.categorical_generalized_cross_entropy`: `(1 − p_y^q)/q`.
+
+    Args:
+      y_true: class ids, as integers or floats.
+      y_pred: probabilities p, neither clipped nor divided by their sum.
+      q: exponent in (0, 1).
+    Returns:
+      One loss a position; where p_y is 0, or the id out of range, 1/q, with gradient 0.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.keras.categorical_generalized_cross_entropy(
+      ...     jnp.array([1]), jnp.array([[0.19, 0.81]]), 0.5)
+      Array([0.2], dtype=float32)
+
+    Source: Keras 3.15, src/losses/losses.py; Zhang & Sabuncu (2018).
+    """
+    call = "compat.keras.categorical_generalized_cross_entropy"
+    exponent = _options.number(call, "q", q, (0.0, 1.0))
+    p = widen(_checks.floats(call, "y_pred", y_pred))
+    y = _checks.weights(call, "y_true", y_true).astype(jnp.int32)
+    hit = one_hot(_checks.class_ids(call, y, p.shape[:-1], p.shape), p)
+    own = jnp.sum(jnp.where(hit, p, 0), axis=-1)
+    safe = jnp.where(own == 0, 1, own)
+    nll = -xlogy(jnp.ones_like(safe), safe)
+    values = box_cox(nll, jnp.full(own.shape, exponent, p.dtype))
+    return jnp.where(own == 0, 1 / q, values)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optax's divergences, of log-predictions."""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from ... import _checks
+from ..._divergence import generalized_kl_divergence as generalized
+from ..._divergence import kl_divergence as relative
+from ..._divergence import kl_divergence_with_log_targets as relative_of_logs
+from ..._types import Axis
+from ._inputs import broadcast, class_axes
+
+
+def kl_divergence(
+    log_predictions: Float[ArrayLike, "..."],
+    targets: Float[ArrayLike, "..."],
+    axis: Axis | None = -1,
+    where: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """`optax.losses.kl_divergence`: `Σⱼ tⱼ·(log tⱼ − log_predictionsⱼ)`.
+
+    Args:
+      where: elements to sum, broadcast to the arrays, here and in the two below.
+    Returns:
+      One divergence a position; the gradient of a zero target is −log_predictions
+      (Optax: NaN).
+    Raises:
+      TypeError, ValueError: inputs that are not floats, shapes that do not broadcast.
+    Example:
+      >>> jaxent.compat.optax.kl_divergence(
+      ...     jnp.log(jnp.array([[0.2, 0.8]])), jnp.array([0.5, 0.5]))
+      Array([0.2231], dtype=float32)
+
+    Source: optax 0.2.8, optax/losses/_classification.py.
+    """
+    x, t, axes = _summed("kl_divergence", log_predictions, targets, axis, where, 0, 0)
+    return relative(x, t, axis=axes)
+
+
+def kl_divergence_with_log_targets(
+    log_predictions: Float[ArrayLike, "..."],
+    log_targets: Float[ArrayLike, "..."],
+    axis: Axis | None = -1,
+    where: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """`optax.losses.kl_divergence_with_log_targets`: the same of log-targets.
+
+    Returns:
+      One divergence a position; a −inf target adds 0 (Optax: NaN).
+    Raises:
+      TypeError, ValueError: inputs that are not floats, shapes that do not broadcast.
+    Example:
+      >>> jaxent.compat.optax.kl_divergence_with_log_targets(
+      ...     jnp.log(jnp.array([[0.2, 0.8]])), jnp.log(jnp.array([0.5, 0.5])))
+      Array([0.2231], dtype=float32)
+
+    Source: optax 0.2.8, optax/losses/_classification.py.
+    """
+    call = "kl_divergence_with_log_targets"
+    x, t, axes = _summed(call, log_predictions, log_targets, axis, where, 0, -math.inf)
+    return relative_of_logs(x, t, axis=axes)
+
+
+def generalized_kl_divergence(
+    log_predictions: Float[ArrayLike, "..."],
+    targets: Float[ArrayLike, "..."],
+    axis: Axis | None = -1,
+    where: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """`optax.losses.generalized_kl_divergence`: of measures that need not sum to one.
+
+    Returns:
+      `Σⱼ tⱼ·(log tⱼ − log_predictionsⱼ) + exp(log_predictionsⱼ) − tⱼ`.
+    Raises:
+      TypeError, ValueError: inputs that are not floats, shapes that do not broadcast.
+    Example:
+      >>> jaxent.compat.optax.generalized_kl_divergence(
+      ...     jnp.log(jnp.array([0.2, 0.8])), jnp.array([1.0, 1.0]))
+      Array(0.8326, dtype=float32)
+
+    Source: optax 0.2.8, optax/losses/_classification.py.
+    """
+    call = "generalized_kl_divergence"
+    x, t, axes = _summed(call, log_predictions, targets, axis, where, -math.inf, 0)
+    return generalized(x, t, axis=axes)
+
+
+convex_kl_divergence = generalized_kl_divergence
+
+
+def _summed(
+    function: str,
+    log_predictions: ArrayLike,
+    targets: ArrayLike,
+    axis: Axis | None,
+    where: ArrayLike | None,
+    no_prediction: float,
+    no_target: float,
+) -> tuple[Array, Array, tuple[int, ...]]:
+    """Arrays whose elements that `where` leaves out add nothing."""
+    names = ("log_predictions", "targets")
+    x, t = broadcast(function, log_predictions, targets, names)
+    call = f"compat.optax.{function}"
+    if where is not None:
+        kept = jnp.broadcast_to(_checks.mask(call, "where", where), x.shape)
+        x, t = jnp.where(kept, x, no_prediction), jnp.where(kept, t, no_target)
+    return x, t, class_axes(call, axis, names[0], x)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scikit-learn's `log_loss`, of current releases and of old ones.
+
+Numbers are float32 unless JAX's double precision is on (`jax.enable_x64(True)`), and
+scikit-learn's clip is that of the dtype: turn it on for the digits scikit-learn prints.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from .. import _checks
+from .._exact import widen
+from .._probabilities import categorical_cross_entropy
+from .._reduce import reduce
+from .._sums import one_hot
+
+CALL = "compat.sklearn.log_loss"
+
+
+def log_loss(
+    y_true: ArrayLike | Sequence[object],
+    y_proba: ArrayLike | None = None,
+    *,
+    normalize: bool = True,
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | Sequence[object] | None = None,
+    y_pred: ArrayLike | None = None,
+    eps: float | None = None,
+) -> Float[Array, ""]:
+    """`sklearn.metrics.log_loss`: the mean of `−log p_y`, each p clipped.
+
+    Since release 1.5 p is clipped to [ε, 1−ε], ε that of its dtype, and rows are taken
+    as they are. With `eps`, as before 1.3: p is clipped to [eps, 1−eps] and rows are
+    divided by their sum. The default was 1e-15 up to 1.1, the dtype's in 1.2.
+
+    Args:
+      y_true: labels, numbers or strings; or one row of weights a sample.
+      y_proba: p, `[samples, classes]`, classes in sorted order; or `[samples]`, read
+        as the probability of the second of two classes.
+      normalize: the mean, or the sum.
+      sample_weight: w, one number a sample; the mean is Σ w·v/Σ w.
+      labels: all labels that there are; those of `y_true` if not given, or 0, 1, ...
+        where `y_true` is traced.
+      y_pred: the old name of `y_proba`.
+      eps: the clip of an old release.
+    Returns:
+      A scalar, in nats. A traced label that is none of `labels`: NaN.
+    Raises:
+      ValueError: as scikit-learn: p outside [0, 1] or NaN, lengths or numbers of
+        classes that differ, a single label, weights that are all 0. Values are not
+        checked while they are traced.
+      UserWarning: rows of p that do not sum to one, or `labels` out of order.
+    Example:
+      >>> jaxent.compat.sklearn.log_loss(["no", "yes"], jnp.array([0.2, 0.7]))
+      Array(0.2899, dtype=float32)
+
+    Source: scikit-learn 1.9, sklearn/metrics/_classification.py; 1.1 for `eps`.
+    """
+    p = _probabilities(y_proba if y_pred is None else y_pred, eps)
+    targets = _targets(y_true, labels, p)
+    weights = None
+    if sample_weight is not None:
+        weights = _checks.weights(CALL, "sample_weight", sample_weight)
+        _checks.same_shape(CALL, "sample_weight", weights, p.shape[:1], "y_true")
+        if _known(weights) and not jnp.any(weights != 0):
+            remedy = "A mean over nothing has no value."
+            must = "have at least one number that is not 0"
+            _checks.fail(ValueError, CALL, "sample_weight", must, "zeros", remedy)
+    if eps is None:
+        clip = float(jnp.finfo(p.dtype).eps)
+        losses = categorical_cross_entropy(p, targets, eps=clip)
+    else:
+        rows = jnp.sum(p, axis=1, keepdims=True)
+        losses = categorical_cross_entropy(p / rows, targets)
+    mean = "weighted_mean" if normalize else "sum"
+    return reduce(losses, weights=weights, reduction=mean)
+
+
+def _known(x: Array) -> bool:
+    return not isinstance(x, Tracer)
+
+
+def _probabilities(y_proba: ArrayLike | None, eps: float | None) -> Array:
+    """p with its classes on axis 1, clipped if an old release is meant."""
+    p = _checks.weights(CALL, "y_proba", jnp.zeros(0) if y_proba is None else y_proba)
+    p = p if jnp.issubdtype(p.dtype, jnp.floating) else jnp.asarray(p, float)
+    if p.ndim not in (1, 2) or p.shape[0] == 0:
+        remedy = "Give each sample its probability, or a row of them."
+        must = "have one or two axes, and a sample"
+        _checks.fail(ValueError, CALL, "y_proba", must, p.shape, remedy)
+    if _known(p) and not jnp.all((p >= 0) & (p <= 1)):
+        remedy = "Pass probabilities: the softmax of logits, not logits."
+        wrong = float(p[~((p >= 0) & (p <= 1))][0])
+        _checks.fail(ValueError, CALL, "y_proba", "be in [0, 1]", wrong, remedy)
+    if eps is not None:
+        p = jnp.clip(widen(p), eps, 1 - eps)
+    if p.ndim == 1 or p.shape[1] == 1:
+        p = p.reshape(-1, 1)
+        p = jnp.concatenate([1 - p, p], axis=1)
+    tolerance = float(jnp.finfo(p.dtype).eps) ** 0.5 + 1e-8
+    if eps is None and _known(p) and jnp.any(abs(jnp.sum(p, axis=1) - 1) > tolerance):
+        message = (
+            "The y_prob values do not sum to one. Make sure to pass probabilities."
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return p
+
+
+def _targets(y_true: Any, labels: Any, p: Array) -> Array:
+    """The one-hot rows of the labels, or rows of weights as they are."""
+    declared = None if labels is None else _listed(labels)
+    if isinstance(y_true, Tracer):
+        if y_true.ndim == 2:
+            return y_true
+        classes = list(range(p.shape[1])) if declared is None else sorted(declared)
+        _count(classes, labels, p)
+        hit = y_true[:, None] == jnp.asarray(classes, y_true.dtype)[None]
+        return jnp.where(
+            jnp.any(hit, axis=1, keepdims=True), hit.astype(p.dtype), jnp.nan
+        )
+    rows = _listed(y_true)
+    if len(rows) != p.shape[0]:
+        remedy = "Give each sample its label."
+        must = f"have {p.shape[0]} labels, one for each row of `y_proba`"
+        _checks.fail(ValueError, CALL, "y_true", must, len(rows), remedy)
+    if isinstance(rows[0], list):
+        _count(rows[0] if declared is None else declared, labels, p)
+        return jnp.asarray(rows, p.dtype)
+    classes = sorted(set(rows if declared is None else declared))
+    if declared is not None and classes != declared:
+        message = (
+            f"Labels passed were {declared}. But this function assumes labels are "
+            f"ordered lexicographically. Pass the ordered labels={classes} and ensure "
+            "that the columns of y_prob correspond to this ordering."
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)
+    _count(classes, labels, p)
+    strangers = sorted(set(rows) - set(classes))
+    if strangers:
+        remedy = "Declare every label that there is."
+        must = f"be among the labels {classes}"
+        _checks.fail(ValueError, CALL, "y_true", must, strangers, remedy)
+    ids = [classes.index(row) for row in rows]
+    return one_hot(jnp.asarray(ids, jnp.int32), p)
+
+
+def _listed(x: Any) -> list:
+    """A list of labels, or of rows, of an array or any sequence."""
+    made = getattr(x, "tolist", lambda: list(x))()
+    return [list(row) if isinstance(row, tuple) else row for row in made]
+
+
+def _count(classes: list, labels: Any, p: Array):
+    """As many classes as columns, and at least two."""
+    argument = "y_true" if labels is None else "labels"
+    if len(classes) != p.shape[1] or len(classes) < 2:
+        remedy = "Give all classes, in sorted order, by `labels=`."
+        must = f"have {p.shape[1]} classes, one for each column of `y_proba`"
+        _checks.fail(ValueError, CALL, argument, must, classes, remedy)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Elementwise losses: binary, focal, divergence and Gaussian."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from ... import _checks
+from ..._divergence import kl_divergence, kl_divergence_with_log_targets
+from ..._exact import widen, widen_both, xlog1py, xlogy
+from ..._sigmoid import sigmoid_binary_cross_entropy
+from ..._sigmoid import sigmoid_focal_loss as focal_loss
+from ..._types import Number
+from ._reduction import REDUCTIONS, chosen, reduced
+
+
+def binary_cross_entropy(
+    input: Float[ArrayLike, "*shape"],
+    target: Float[ArrayLike, "*shape"],
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
+    """`F.binary_cross_entropy`: of probabilities, each logarithm cut at −100.
+
+    `−w·(y·max(log p, −100) + (1−y)·max(log(1−p), −100))`. The gradient is torch's,
+    `(p − y)/max(p·(1−p), 1e-12)`: 1e12 at a sure and wrong p, never 0.
+
+    Args:
+      input: p in [0, 1]; outside, NaN.
+      target: y in [0, 1], shape of `input`.
+      weight: w, broadcastable to `input`.
+    Returns:
+      A scalar, or one value an element; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.binary_cross_entropy(
+      ...     jnp.array([0.8, 0.0]), jnp.array([1.0, 1.0]), reduction="none")
+      Array([  0.2231, 100.    ], dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py; aten/src/ATen/native/Loss.cpp.
+    """
+    call = "compat.torch.binary_cross_entropy"
+    reduction = chosen(call, reduction, size_average, reduce)
+    p, y = widen_both(*_checks.paired(call, ("input", "target"), input, target))
+    return reduced(_multiplied(call, _clamped(p, y), weight), reduction)
+
+
+@jax.custom_jvp
+def _clamped(p: Array, y: Array) -> Array:
+    yes, no = 0 - xlogy(jnp.ones_like(p), p), 0 - xlog1py(jnp.ones_like(p), -p)
+    return y * jnp.minimum(yes, 100) + (1 - y) * jnp.minimum(no, 100)
+
+
+@_clamped.defjvp
+def _clamped_jvp(primals, tangents):
+    p, y = primals
+    wrt_p = (p - y) / jnp.maximum(p * (1 - p), 1e-12)
+    wrt_y = xlog1py(jnp.ones_like(p), -p) - xlogy(jnp.ones_like(p), p)
+    return _clamped(p, y), wrt_p * tangents[0] + wrt_y * tangents[1]
+
+
+def binary_cross_entropy_with_logits(
+    input: Float[ArrayLike, "*shape"],
+    target: Float[ArrayLike, "*shape"],
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: ArrayLike | None = None,
+) -> Float[Array, "..."]:
+    """`F.binary_cross_entropy_with_logits`: `w·(P·y·softplus(−x) + (1−y)·softplus(x))`.
+
+    Args:
+      input: logits x.
+      target: y in [0, 1], shape of `input`.
+      weight: w, broadcastable to `input`.
+      pos_weight: P, broadcastable to `input`.
+    Returns:
+      A scalar, or one value an element; NaN for a mean over nothing. ±inf logits: 0
+      where they match a hard label (torch: NaN), inf where they don't.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.binary_cross_entropy_with_logits(
+      ...     jnp.array([2.0, -1.0]), jnp.array([1.0, 0.0]))
+      Array(0.2201, dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    call = "compat.torch.binary_cross_entropy_with_logits"
+    reduction = chosen(call, reduction, size_average, reduce)
+    x, y = _checks.paired(call, ("input", "target"), input, target)
+    losses = sigmoid_binary_cross_entropy(x, y, pos_weight=pos_weight)
+    return reduced(_multiplied(call, losses, weight), reduction)
+
+
+def multilabel_soft_margin_loss(
+    input: Float[ArrayLike, "*batch classes"],
+    target: Float[ArrayLike, "*batch classes"],
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
+    """`F.multilabel_soft_margin_loss`: binary losses of logits, averaged over classes.
+
+    Args:
+      input: logits, classes on the last axis.
+      target: y in [0, 1], shape of `input`.
+      weight: multipliers of the classes, broadcastable to `input`; not divided by.
+    Returns:
+      A scalar, or one value a row; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.multilabel_soft_margin_loss(
+      ...     jnp.array([[2.0, -1.0]]), jnp.array([[1.0, 0.0]]), reduction="none")
+      Array([0.2201], dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    call = "compat.torch.multilabel_soft_margin_loss"
+    reduction = chosen(call, reduction, size_average, reduce)
+    x, y = _checks.paired(call, ("input", "target"), input, target)
+    losses = _multiplied(call, sigmoid_binary_cross_entropy(x, y), weight)
+    return reduced(jnp.sum(losses, axis=-1) / x.shape[-1], reduction)
+
+
+def sigmoid_focal_loss(
+    inputs: Float[ArrayLike, "*shape"],
+    targets: Float[ArrayLike, "*shape"],
+    alpha: float = 0.25,
+    gamma: Number = 2,
+    reduction: str = "none",
+) -> Float[Array, "..."]:
+    """torchvision's `sigmoid_focal_loss`: `α_t·(1 − p_t)^γ·CE` of binary logits.
+
+    Args:
+      inputs: logits.
+      targets: y in [0, 1], shape of `inputs`.
+      alpha: weight of positives, 1−α of negatives; a negative number is off.
+      gamma: focusing exponent γ ≥ 0.
+    Returns:
+      One value an element, or their sum or mean.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.sigmoid_focal_loss(
+      ...     jnp.array([1.0, -3.0]), jnp.array([1.0, 1.0]), alpha=-1)
+      Array([0.0227, 2.7663], dtype=float32)
+
+    Source: torchvision 0.28, torchvision/ops/focal_loss.py.
+    """
+    call = "compat.torch.sigmoid_focal_loss"
+    reduction = chosen(call, reduction)
+    x, y = _checks.paired(call, ("inputs", "targets"), inputs, targets)
+    losses = focal_loss(x, y, alpha=None if alpha < 0 else alpha, gamma=gamma)
+    return reduced(losses, reduction)
+
+
+def kl_div(
+    input: Float[ArrayLike, "..."],
+    target: Float[ArrayLike, "..."],
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Float[Array, "..."]:
+    """`F.kl_div`: `t·(log t − input)` of log-probabilities, elementwise.
+
+    "mean" divides by the number of elements, "batchmean" by the length of the first
+    axis; only the latter is a divergence. A zero target adds 0 whatever was predicted.
+
+    Args:
+      input: log-probabilities of the prediction.
+      target: probabilities t, or their logs; broadcasts against `input`.
+      log_target: whether `target` is in logs.
+    Returns:
+      A scalar, or one value an element; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.kl_div(
+      ...     jnp.log(jnp.array([[0.2, 0.8]])), jnp.array([[0.5, 0.5]]),
+      ...     reduction="batchmean")
+      Array(0.2231, dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    call = "compat.torch.kl_div"
+    allowed = (*REDUCTIONS, "batchmean")
+    reduction = chosen(call, reduction, size_average, reduce, allowed)
+    x, t = (_checks.floats(call, *a) for a in (("input", input), ("target", target)))
+    shape = jnp.broadcast_shapes(x.shape, t.shape)
+    # A last axis of one class: the divergence of each element by itself.
+    pair = (jnp.broadcast_to(a, shape)[..., None] for a in (x, t))
+    values = (kl_divergence_with_log_targets if log_target else kl_divergence)(*pair)
+    if reduction == "batchmean":
+        return jnp.sum(values) / (x.shape[0] if x.ndim else 1)
+    return reduced(values, reduction)
+
+
+def gaussian_nll_loss(
+    input: Float[ArrayLike, "..."],
+    target: Float[ArrayLike, "..."],
+    var: Float[ArrayLike, "..."],
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
+    """`F.gaussian_nll_loss`: `½·(log v + (input − target)²/v)`, v = max(var, eps).
+
+    The variance is clamped outside of differentiation: its gradient is that at v.
+
+    Args:
+      input: means.
+      target: observations, broadcastable to `input`.
+      var: variances ≥ 0 (not checked): a number, or the shape of `input`, or that
+        without the last axis, or with one axis of length 1.
+      full: adds `½·log 2π`.
+      eps: the least variance.
+    Returns:
+      A scalar, or one value an element; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.gaussian_nll_loss(
+      ...     jnp.array([1.0]), jnp.array([3.0]), jnp.array([4.0]))
+      Array(1.1931, dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    call = "compat.torch.gaussian_nll_loss"
+    reduction = chosen(call, reduction)
+    x = widen(_checks.floats(call, "input", input))
+    t = _checks.broadcastable(call, "target", target, x)
+    v = _checks.weights(call, "var", var)
+    v = v[..., None] if v.ndim and v.shape == x.shape[:-1] else v
+    v = _checks.broadcastable(call, "var", v, x)
+    t, v = (jnp.broadcast_to(a.astype(x.dtype), x.shape) for a in (t, v))
+    v += lax.stop_gradient(jnp.maximum(v, eps) - v)
+    losses = (xlogy(jnp.ones_like(v), v) + (x - t) ** 2 / v) / 2
+    return reduced(losses + full * math.log(2 * math.pi) / 2, reduction)
+
+
+def _multiplied(call: str, losses: Array, weight: ArrayLike | None) -> Array:
+    if weight is None:
+        return losses
+    w = _checks.broadcastable(call, "weight", weight, losses)
+    return losses * jnp.broadcast_to(w.astype(losses.dtype), losses.shape)

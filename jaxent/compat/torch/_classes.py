@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses over classes: cross_entropy, nll_loss, linear_cross_entropy."""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from ... import _checks, _options
+from ..._exact import widen
+from ..._labels import kept, smooth_labels
+from ..._linear import linear_softmax_cross_entropy
+from ..._probabilities import negative_log_likelihood
+from ..._softmax import (
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+)
+from ..._types import Number
+from ._reduction import chosen, reduced
+
+
+def cross_entropy(
+    input: Float[ArrayLike, "..."],
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: Number = 0.0,
+) -> Float[Array, "..."]:
+    """`F.cross_entropy`: softmax cross-entropy of logits, classes on axis 1.
+
+    For class ids `(1−α)·w_y·(−log p_y) + α/C·Σ_c w_c·(−log p_c)`; the mean divides by
+    `Σ w_y` over the positions that are not ignored. For probabilities, floats of the
+    shape of `input`, `Σ_c w_c·((1−α)·q_c + α/C)·(−log p_c)`; the mean divides by the
+    number of positions, whatever the weights.
+
+    Args:
+      input: logits, `[N, C, d1, ...]` or `[C]`.
+      target: ids `[N, d1, ...]` or probabilities `[N, C, d1, ...]`.
+      weight: w, one weight a class.
+      label_smoothing: α in [0, 1].
+    Returns:
+      A scalar, or one value a position; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit;
+        `ignore_index` ≥ 0 with probabilities.
+    Example:
+      >>> jaxent.compat.torch.cross_entropy(
+      ...     jnp.array([[1.2, -0.8, -0.5], [0.9, -1.2, 1.1]]), jnp.array([0, -100]))
+      Array(0.2761, dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    call = "compat.torch.cross_entropy"
+    reduction = chosen(call, reduction, size_average, reduce)
+    alpha = _options.option(call, "label_smoothing", label_smoothing, 1.0)
+    x, y, axis = _classes(call, input, target)
+    w = _checks.per_class(call, weight, x.shape[axis])
+    if jnp.issubdtype(y.dtype, jnp.floating):
+        if ignore_index >= 0:
+            remedy = "Zero the rows of `target` instead."
+            must = "be negative (off) where `target` holds probabilities"
+            _checks.fail(ValueError, call, "ignore_index", must, ignore_index, remedy)
+        y = y if alpha is None else smooth_labels(y, alpha, axis=axis)
+        losses = softmax_cross_entropy(x, y, axis=axis, class_weights=w)
+        return reduced(losses, reduction)
+    keep, weights = _counted(x, y, w, ignore_index)
+    losses = softmax_cross_entropy_with_integer_labels(
+        x, y, axis=axis, where=keep, class_weights=w
+    )
+    if alpha is not None:
+        uniform = jnp.full(x.shape, 1 / x.shape[axis], losses.dtype)
+        smooth = softmax_cross_entropy(
+            x, uniform, axis=axis, where=keep, class_weights=w
+        )
+        losses = (1 - alpha) * losses + alpha * smooth
+    return reduced(losses, reduction, weights)
+
+
+def nll_loss(
+    input: Float[ArrayLike, "..."],
+    target: ArrayLike,
+    weight: ArrayLike | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
+    """`F.nll_loss`: `−w_y·input_y` of log-probabilities, classes on axis 1.
+
+    The mean divides by `Σ w_y` over the positions that are not ignored.
+
+    Args:
+      input: log-probabilities, `[N, C, d1, ...]` or `[C]`, taken as they are.
+      target: class ids, `[N, d1, ...]`.
+      weight: w, one weight a class.
+    Returns:
+      A scalar, or one value a position; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.nll_loss(jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([1]))
+      Array(0.6931, dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    call = "compat.torch.nll_loss"
+    reduction = chosen(call, reduction, size_average, reduce)
+    x, y, axis = _classes(call, input, target, integer=True)
+    w = _checks.per_class(call, weight, x.shape[axis])
+    keep, weights = _counted(x, y, w, ignore_index)
+    losses = negative_log_likelihood(x, y, axis=axis, where=keep, class_weights=w)
+    return reduced(losses, reduction, weights)
+
+
+def linear_cross_entropy(
+    input: Float[ArrayLike, "..."],
+    linear_weight: Float[ArrayLike, "..."],
+    target: ArrayLike,
+    *,
+    linear_bias: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: Number = 0.0,
+    options: object = None,
+) -> Float[Array, "..."]:
+    """`F.linear_cross_entropy`: `cross_entropy(input @ linear_weight.T + bias, ...)`.
+
+    Class ids take the fused head, which never holds the logits. Probabilities, and
+    weights `[C, d1, ..., in]` of K-dimensional losses, take the plain path, as in
+    torch. All transformations of JAX apply on both.
+
+    Args:
+      input: activations, `[N, in]` or `[in]`.
+      linear_weight: `[C, in]` or `[C, d1, ..., in]`.
+      target: as `cross_entropy`'s.
+      linear_bias: shape of `linear_weight` without its last axis.
+      weight: one weight a class.
+      ignore_index: None is −100.
+      label_smoothing: α in [0, 1].
+      options: torch's chunking options, not needed: see `linear_softmax_cross_entropy`.
+    Returns:
+      A scalar, or one value a position; NaN for a mean over nothing.
+    Raises:
+      TypeError, ValueError: shapes, dtypes or options that do not fit.
+    Example:
+      >>> jaxent.compat.torch.linear_cross_entropy(
+      ...     jnp.ones((3, 4)), jnp.eye(8, 4), jnp.array([0, 1, 2]))
+      Array(1.6996, dtype=float32)
+
+    Source: torch 2.13, torch/nn/functional.py.
+    """
+    del options
+    call = "compat.torch.linear_cross_entropy"
+    reduction = chosen(call, reduction)
+    x = _checks.floats(call, "input", input)
+    kernel = _checks.floats(call, "linear_weight", linear_weight)
+    y = _checks.array(call, "target", target)
+    index = -100 if ignore_index is None else ignore_index
+    if kernel.ndim == 2 and jnp.issubdtype(y.dtype, jnp.integer):
+        _, weights = _counted(x, y, weight, index)
+        losses = linear_softmax_cross_entropy(
+            x, kernel, y, bias=linear_bias, ignore_index=index, class_weights=weight,
+            label_smoothing=label_smoothing,
+            reduction="none" if reduction == "none" else "sum",
+        )  # fmt: skip
+        return losses / jnp.sum(weights) if reduction == "mean" else losses
+    rows = kernel.reshape(math.prod(kernel.shape[:-1]), kernel.shape[-1])
+    logits = (x @ rows.T).reshape(*x.shape[:-1], *kernel.shape[:-1])
+    if linear_bias is not None:
+        logits += jnp.broadcast_to(linear_bias, logits.shape)
+    return cross_entropy(
+        logits, y, weight, None, index, None, reduction, label_smoothing
+    )
+
+
+def _classes(
+    call: str, input: ArrayLike, target: ArrayLike, *, integer: bool = False
+) -> tuple[Array, Array, int]:
+    """The arrays, shapes checked, and torch's class axis: 1, or 0 of one position."""
+    x = _checks.floats(call, "input", input)
+    y = _checks.array(call, "target", target)
+    axis = min(1, x.ndim - 1)
+    _checks.class_axes(call, axis, "input", x)
+    y = _checks.integers(call, "target", y) if integer else y
+    if jnp.issubdtype(y.dtype, jnp.floating):
+        _checks.same_shape(call, "target", y, x.shape, "input")
+    else:
+        shape = x.shape[:axis] + x.shape[axis + 1 :]
+        _checks.same_shape(call, "target", y, shape, "input[:, 0]")
+    return x, y, axis
+
+
+def _counted(
+    x: Array, ids: Array, weight: ArrayLike | None, ignore_index: int
+) -> tuple[Array | None, Array]:
+    """Which positions to keep, and what the mean divides by: Σ w_y over them."""
+    keep = kept(ids, None, ignore_index)
+    ones = jnp.ones(ids.shape, widen(x).dtype)
+    heeded = ones if keep is None else keep.astype(ones.dtype)
+    if weight is None:
+        return keep, heeded
+    own = jnp.asarray(weight)[ids if keep is None else jnp.where(keep, ids, 0)]
+    return keep, heeded * own.astype(ones.dtype)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch's reductions: a mean over nothing is NaN."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from ... import _options
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def chosen(
+    call: str,
+    reduction: str,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    allowed: tuple[str, ...] = REDUCTIONS,
+) -> str:
+    """The reduction, unless one of torch's two old flags overrides it."""
+    if size_average is not None or reduce is not None:
+        mean = "sum" if size_average is False else "mean"
+        return "none" if reduce is False else mean
+    _options.one_of(call, "reduction", reduction, allowed)
+    return reduction
+
+
+def reduced(values: Array, reduction: str, weights: Array | None = None) -> Array:
+    """The mean divides by the sum of the weights, or by the number of values."""
+    if reduction == "none":
+        return values
+    total = jnp.sum(values)
+    if reduction == "sum":
+        return total
+    return total / (values.size if weights is None else jnp.sum(weights))

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jaxent.explain`, and its command: the seeds' puzzles, and what it refuses."""
+
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxent
+from jaxent.__main__ import main
+
+LABELS, PROBS = [0, 0, 1], [0.3, 0.7, 0.0]
+ROWS, ROW_PROBS = [[0, 0, 1], [0, 1, 0]], [[0.3, 0.7, 0.0], [0.5, 0.2, 0.3]]
+
+
+@pytest.fixture(scope="module")
+def puzzle():
+    return jaxent.explain(LABELS, PROBS, got="12.033141381058451")
+
+
+def numbers(found, framework, call):
+    return [
+        r.number
+        for r in found.readings
+        if (r.convention.framework, r.convention.call) == (framework, call)
+    ]
+
+
+def test_the_seed_s_puzzle(puzzle):
+    (match,) = puzzle.matching
+    assert match.convention.framework == "scikit-learn before 1.2"
+    assert match.convention.call == "log_loss(y, p)"
+    assert match.printed == "12.033141381058451"
+    text = str(puzzle)
+    assert "\n34.538776394910684  " in text
+    assert "\n16.118095  " in text
+    assert text.splitlines()[-1] == (
+        "12.033141381058451 is scikit-learn before 1.2's log_loss(y, p): 3 yes-or-no "
+        "labels, reads probabilities, clips at 1e-15, takes rows as they are, takes "
+        "the mean."
+    )
+    (line,) = [line for line in text.splitlines() if line.startswith("34.5")][:1]
+    assert line.endswith("1 row of 3 classes (not: 3 yes-or-no labels)")
+
+
+@pytest.mark.parametrize(
+    ("framework", "call", "number"),
+    [  # as the frameworks printed them: the seeds, and scikit-learn 1.9.1
+        ("scikit-learn before 1.2", "log_loss([y], [p])", 34.538776394910684),
+        ("scikit-learn since 1.5", "log_loss(y, p)", 12.534767045793942),
+        ("scikit-learn since 1.5", "log_loss([y], [p])", 36.04365338911716),
+        ("scikit-learn since 1.5", "log_loss(y, p) of float32", 5.834344387054443),
+        ("Keras", "CategoricalCrossentropy()([y], [p])", 16.118095),
+        ("the definition", "mean(-sum(y log p))", np.inf),
+    ],
+)
+def test_the_numbers_around_it(puzzle, framework, call, number):
+    np.testing.assert_allclose(numbers(puzzle, framework, call), [number], rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("got", "calls"),
+    [
+        ("18.074107153672394", ["log_loss(y, p)"]),
+        ("36.14821430734479", ["log_loss(y, p, normalize=False)"]),
+        ("17.727533", ["CategoricalCrossentropy(reduction='sum')(y, p)"]),
+        (1.3565655, ["CategoricalCrossentropy(from_logits=True)(y, p)",
+                     "losses.softmax_cross_entropy(y, p)", "cross_entropy(p, y)",
+                     "softmax_cross_entropy(p, y).mean()"]),
+    ],
+)  # fmt: skip
+def test_the_seed_s_batch(got, calls):
+    found = jaxent.explain(ROWS, ROW_PROBS, got=got)
+    assert [r.convention.call for r in found.matching] == calls
+
+
+def test_ids_are_one_hot_rows():
+    by_rows, by_ids = jaxent.explain(ROWS, ROW_PROBS), jaxent.explain([2, 1], ROW_PROBS)
+    assert [r.number for r in by_rows.readings] == [r.number for r in by_ids.readings]
+    assert "SparseCategoricalCrossentropy()(y, p)" in str(by_ids)
+
+
+def test_bits_and_other_denominators_are_recognised():
+    found = jaxent.explain(ROWS, ROW_PROBS, got=18.074107153672394 / np.log(2))
+    assert not found.matching
+    assert (
+        "It is scikit-learn before 1.2's log_loss(y, p) in bits, divided by log 2."
+        in str(found)
+    )
+
+
+def test_logits_are_refused_where_the_framework_refuses_them():
+    found = jaxent.explain([2, 1], [[3.0, -1.0, 0.5], [0.1, 4.0, -2.0]])
+    raising = {r.convention.framework for r in found.readings if r.error is not None}
+    assert raising == {"scikit-learn before 1.2", "scikit-learn since 1.5"}
+    assert "raises" in str(found)
+
+
+def test_the_command(tmp_path, capsys):
+    np.savez(tmp_path / "file.npz", y_true=LABELS, y_pred=PROBS)
+    assert main(["explain", str(tmp_path / "file.npz"), "--got", "12.033141"]) == 0
+    assert "<=  scikit-learn before 1.2  log_loss(y, p)" in capsys.readouterr().out
+    csv = tmp_path / "file.csv"
+    csv.write_text("label,a,b,c\n2,0.3,0.7,0.0\n1,0.5,0.2,0.3\n")
+    assert main(["explain", str(csv), "--got", "18.074107"]) == 0
+    assert main(["explain", str(csv), "--got", "17.3"]) == 1
+    assert "No convention here gives 17.3." in capsys.readouterr().out
+
+
+def test_the_command_from_a_shell(tmp_path):
+    (tmp_path / "file.csv").write_text("0,0.3\n0,0.7\n1,\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "jaxent", "explain", str(tmp_path / "file.csv")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr == (
+        "`jaxent.explain(file=...)` must have 2 numbers in row 3; got 1,. "
+        "Mend the row.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "must"),
+    [
+        ("none.npz", None, "be a file"),
+        ("file.txt", "0,1", "be a .npz or .csv file"),
+        ("file.npz", "not a zip", "be a readable .npz file"),
+        ("file.csv", "", "have rows of a label and numbers"),
+        ("file.csv", "label\n1\n", "have rows of a label and numbers"),
+        ("file.csv", "0,0.3\n1,much\n", "have 2 numbers in row 2"),
+        ("file.csv", "0,0.3\n1,0.2,0.1\n", "have 2 numbers in row 2"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path, capsys, name, content, must):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    assert main(["explain", str(tmp_path / name)]) == 2
+    assert f"`jaxent.explain(file=...)` must {must}; got " in capsys.readouterr().err
+
+
+def test_a_file_without_the_arrays(tmp_path, capsys):
+    path = tmp_path / "file.npz"
+    np.savez(path, a=LABELS, b=PROBS)
+    assert main(["explain", str(path), "--labels", "a"]) == 2
+    assert "got a, b. Name it with --predictions NAME." in capsys.readouterr().err
+    assert main(["explain", str(path), "--labels", "c"]) == 2
+    assert "must hold an array called c; got a, b." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "kind", "message"),
+    [
+        (([0, 1], [0.5]), {}, ValueError,
+         "`jaxent.explain(predictions=...)` must have one number or one row for each "
+         "label; got (1,). `labels` has shape (2,)."),
+        ((LABELS, PROBS), {"got": "about 12"}, TypeError,
+         "`jaxent.explain(got=...)` must be a number; got 'about 12'. Give it as it "
+         "was printed, such as 12.033141."),
+        (("zero", [0.5]), {}, TypeError,
+         "`jaxent.explain(labels=...)` must be an array; got str. Pass a JAX or NumPy "
+         "array, or nested lists of numbers."),
+    ],
+)  # fmt: skip
+def test_mistakes(args, options, kind, message):
+    with pytest.raises(kind) as error:
+        jaxent.explain(*args, **options)
+    assert str(error.value) == message
+
+
+def test_it_leaves_precision_as_it_was(puzzle):
+    del puzzle
+    assert jnp.asarray(1.0).dtype == jnp.float32
