@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format bench test-matrix clean
+.PHONY: demo test lint format bench bench-quick test-matrix clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
@@ -27,8 +27,14 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed
-	$(BIN)/python -m benchmarks
+# Everything, with every peer that installs, in an environment of its own; and optax alone.
+bench:
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench,peers]'
+	.venv-bench/bin/python -m benchmarks --output docs/results
+
+bench-quick: .venv/installed
+	$(BIN)/python -m benchmarks --quick
 
 # The suite on the oldest JAX we claim and on the newest, each in its own environment.
 OLDEST ?= python3.11
@@ -45,4 +51,4 @@ test-on:
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest demo-output
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest demo-output

@@ -1,8 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: every benchmark there is, one after the other."""
+"""`make bench` and `make bench-quick`: dense, fused and sampled losses, and a report.
 
-from . import fused_head, sampled
+python -m benchmarks [--quick] [--repeats 7] [--output docs/results]
+"""
 
-fused_head.main()
-print()
-sampled.main()
+import argparse
+import platform
+from pathlib import Path
+
+import jax
+import optax
+
+from . import dense, fused_head, report, sampled
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="optax only, two minutes")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--output", type=Path, default=Path("demo-output/benchmarks"))
+    args = parser.parse_args(argv)
+    passed = ["--repeats", str(args.repeats)] + ["--quick"] * args.quick
+    found = dense.main(passed)
+    fused = fused_head.main(passed)
+    drawn = sampled.main(passed)
+    result = {
+        "command": "python -m benchmarks " + " ".join(passed),
+        "commit": report.commit(),
+        "jax": jax.__version__, "optax": optax.__version__,
+        "device": jax.devices()[0].device_kind, "machine": platform.machine(),
+        "dense": report.compact(found["rows"]),
+        "scaling": report.compact(found.get("scaling", [])),
+        "fused": report.compact(fused["rows"]),
+        "sampled": report.compact(drawn["rows"]),
+    }  # fmt: skip
+    report.save(result, args.output)
+    print(f"Written to {args.output}.")
+
+
+if __name__ == "__main__":
+    main()

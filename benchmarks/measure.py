@@ -22,24 +22,39 @@ class Measured:
         return statistics.median(self.seconds)
 
 
+@dataclasses.dataclass
+class Eager:
+    """A program of another framework's, which blocks and takes no arguments."""
+
+    run: Callable
+
+
 def interleaved(
-    programs: dict[str, Callable], args: dict[str, tuple], repeats: int
+    programs: dict[str, Callable | Eager], args: dict[str, tuple], repeats: int
 ) -> dict[str, Measured]:
     """Each program in turn, `repeats` times over, so that drift falls on all alike."""
     compiled, result = {}, {}
     for name, f in programs.items():
-        start = perf_counter()
-        compiled[name] = jax.jit(f).lower(*args[name]).compile()
-        memory = compiled[name].memory_analysis()
-        seconds = perf_counter() - start
-        result[name] = Measured([], seconds, memory.temp_size_in_bytes)
-        jax.block_until_ready(compiled[name](*args[name]))
+        if isinstance(f, Eager):
+            compiled[name], result[name] = f.run, Measured([], 0.0, -1)
+        else:
+            start = perf_counter()
+            program = jax.jit(f).lower(*args[name]).compile()
+            seconds = perf_counter() - start
+            memory = program.memory_analysis().temp_size_in_bytes
+            compiled[name] = _blocking(program, args[name])
+            result[name] = Measured([], seconds, memory)
+        compiled[name]()
     for _ in tqdm(range(repeats), leave=False):
         for name, program in compiled.items():
             start = perf_counter()
-            jax.block_until_ready(program(*args[name]))
+            program()
             result[name].seconds.append(perf_counter() - start)
     return result
+
+
+def _blocking(program: Callable, args: tuple) -> Callable:
+    return lambda: jax.block_until_ready(program(*args))
 
 
 def ratio(a: Measured, b: Measured) -> tuple[float, float, float]:

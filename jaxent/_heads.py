@@ -13,7 +13,7 @@ from ._exact import computing_dtype
 from ._labels import class_ids, drop, kept
 from ._types import Shape
 
-DEFAULT_MEMORY = 96 * 10**6
+DEFAULT_MEMORY = 144 * 10**6
 
 
 class Given(NamedTuple):

@@ -71,7 +71,7 @@ def linear_softmax_cross_entropy(
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       reduction: as in `jaxent.reduce`; the mean is over the kept positions.
       memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
-        default is "96MB". Temporaries are about that, 16 MiB for a block of the
+        default is "144MB". Temporaries are about that, 16 MiB for a block of the
         classifier's gradient, and two copies of `hidden`, at any number of positions.
       implementation: "xla", also the default.
     Returns:

@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from ._exact import Pair, difference, product, widen
 from ._labels import drop
-from ._sums import Rest, one_hot, rest_of, top_of
+from ._sums import Rest, Weights, one_hot, rest_of, top_of, weighted_of
 from ._types import Shape
 
 
@@ -240,29 +240,49 @@ def _log_normalizer_jvp(primals, tangents):
 
 def expected_nll(x: Array, weights: Array, keep: Array | None = None) -> Array:
     """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0."""
-    return _expected_nll(x, weights, keep, _top(x, keep))
+    top, sums = weighted_of(x, weights)
+    top, sums = Rest(*(drop(a, keep) for a in top)), (drop(a, keep) for a in sums)
+    return _expected_nll(x, weights, keep, top, Weights(*sums))
 
 
 @jax.custom_jvp
-def _expected_nll(x: Array, weights: Array, keep: Array | None, top: Rest) -> Array:
-    distance = jnp.sum(product(weights, _distance(x, keep, top)), axis=-1)
-    return distance + product(jnp.sum(weights, axis=-1), _pair(top)[1])
+def _expected_nll(
+    x: Array, weights: Array, keep: Array | None, top: Rest, sums: Weights
+) -> Array:
+    del x, weights, keep
+    return sums.distance + product(sums.at_top + sums.off_top, _pair(top)[1])
 
 
 @_expected_nll.defjvp
 def _expected_nll_jvp(primals, tangents):
-    x, weights, keep, top = primals
+    x, weights, keep, top, _ = primals
     dx, d_weights = tangents[:2]
     nll, one_minus_prob, prob = _class_pairs(x, keep, top)
-    is_top = _distance(x, keep, top) == 0
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    at_top = jnp.sum(jnp.where(is_top, weights, 0), axis=-1, keepdims=True)
-    off_top = jnp.sum(jnp.where(is_top, 0, weights), axis=-1, keepdims=True)
+    at_top, off_top = _shares(*primals)
     # (Σ w)·p − w = p·(Σ w − w) − w·(1 − p); Σ w − w cancels where w is nearly all,
     # which only matters where p is not small: at the top.
-    others = jnp.where(is_top, off_top + (at_top - weights), total - weights)
+    is_top = _distance(x, keep, top) == 0
+    top_first = off_top + (at_top - weights)
+    others = jnp.where(is_top, top_first, at_top + off_top - weights)
     slope = prob * others - weights * one_minus_prob
     # An infinite loss is settled: it does not move with its weight.
     finite = jnp.where(jnp.isinf(nll), 0, nll)
     tangent = jnp.sum(slope * dx + finite * d_weights, axis=-1)
     return _expected_nll(*primals), tangent
+
+
+@jax.custom_jvp
+def _shares(
+    x: Array, weights: Array, keep: Array | None, top: Rest, sums: Weights
+) -> tuple[Array, Array]:
+    """The weight at the top and off it, keeping the class axis."""
+    del x, weights, keep, top
+    return sums.at_top[..., None], sums.off_top[..., None]
+
+
+@_shares.defjvp
+def _shares_jvp(primals, tangents):
+    x, _, keep, top, _ = primals
+    is_top = _distance(x, keep, top) == 0
+    moved = jnp.where(is_top, tangents[1], 0), jnp.where(is_top, 0, tangents[1])
+    return _shares(*primals), tuple(jnp.sum(a, axis=-1, keepdims=True) for a in moved)

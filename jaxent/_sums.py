@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._exact import widen
+from ._exact import product, widen
 
 # Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
 # from 4096 × 1000 to 256 × 131072; twice or half is as good).
@@ -32,6 +32,17 @@ class Rest(NamedTuple):
     total: Array
     """Σ_{j≠y} exp(x_j − c')."""
     label_logit: Array
+
+
+class Weights(NamedTuple):
+    """Sums of w ≥ 0, a weight for each class, of each position."""
+
+    distance: Array
+    """Σ_j w_j·(c − x_j), c = max_j x_j."""
+    at_top: Array
+    """Σ w_j of the classes with the largest logit."""
+    off_top: Array
+    """Σ w_j of all others."""
 
 
 def one_hot(labels: Array, like: Array) -> Array:
@@ -60,6 +71,26 @@ def top_of(x: Array) -> Rest:
         default=_top_in_one_pass,
     )
     return Rest(*found)
+
+
+def weighted_of(x: Array, weights: Array) -> tuple[Rest, Weights]:
+    """`top_of` logits [..., V], and the sums of weights [..., V]."""
+    found = lax.platform_dependent(
+        lax.stop_gradient(x),
+        lax.stop_gradient(weights),
+        cpu=functools.partial(_by_groups, functools.partial(_weighted, _top)),
+        default=functools.partial(_weighted, _top_in_one_pass),
+    )
+    return Rest(*found[:3]), Weights(*found[3:])
+
+
+def _weighted(top_of: Callable, x: Array, weights: Array) -> tuple[Array, ...]:
+    x = widen(x)
+    top = top_of(x)
+    hit = x == top.label_logit[..., None]
+    distance = product(weights, top.label_logit[..., None] - x)
+    at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
+    return *top, *(jnp.sum(a, axis=-1) for a in (distance, at_top, off_top))
 
 
 def _rest(x: Array, labels: Array) -> Rest:

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: E501  (a table of messages reads by the row)
 """Every message of compat, to the letter; scikit-learn's are with its tests."""
 
 import operator

@@ -41,7 +41,7 @@ def test_temporaries_follow_the_budget(memory, n):
     """Not N·V: at 65536 positions the logits alone would be 12 GiB."""
     d, v = 64, 50257
     program = compiled(gradient(memory=memory), n, d, v)
-    budget = {"16MB": 16e6, "64MB": 64e6, None: 96e6}[memory]
+    budget = {"16MB": 16e6, "64MB": 64e6, None: 144e6}[memory]
     # Two copies of hidden (in chunks, and its gradient), and a word a position for
     # each of the few numbers that come with one.
     rows = n * (2 * d + 16) * 4
@@ -83,10 +83,10 @@ def distilled(hidden, classifier, labels):
     ids=["softcap", "ignore_index", "options", "none", "entropy", "distillation"],
 )
 def test_nothing_brings_the_logits_back(f, budgets):
-    """What the documentation says of each, in budgets of the default 96 MB."""
+    """What the documentation says of each, in budgets of the default 144 MB."""
     n, d, v = 4096, 64, 32768
     program = compiled(f, n, d, v)
-    assert temporaries(program) <= budgets * 96e6 + BLOCK + n * (3 * d + 16) * 4
+    assert temporaries(program) <= budgets * 144e6 + BLOCK + n * (3 * d + 16) * 4
     assert largest_array(program) < n * v
 
 
@@ -94,7 +94,7 @@ def test_evaluation_pays_for_no_gradient():
     """A quarter of the gradient's chunk, and one product instead of three."""
     n, d, v = 4096, 64, 50257
     program = compiled(jaxent.linear_softmax_cross_entropy, n, d, v)
-    assert temporaries(program) <= 96e6 / 4 + n * (d + 16) * 4
+    assert temporaries(program) <= 144e6 / 4 + n * (d + 16) * 4
     products = re.findall(r"= \S+ dot\(", program.as_text())
     assert len(products) <= 1
     assert not re.search(rf"f32\[{v},{d}\]\S* (add|fusion)", program.as_text())

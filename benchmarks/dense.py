@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dense losses against their peers: time, memory, and error beside every speed.
+
+    python -m benchmarks.dense [--quick] [--repeats 7] [--json FILE]
+
+`step` is a gradient that feeds a product, as in training, where buffers are reused;
+with `gradient` alone much of the time is the system's, handing out the result's pages.
+Time is a ratio to optax in the same run. Error is the largest relative error of one
+position's loss against float64 where the label is ahead by 0 to 20 nats.
+"""
+
+import argparse
+import functools
+import json
+import platform
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import peers
+from .measure import Measured, interleaved, ratio
+
+# name, positions, classes
+SHAPES = [
+    ("digits", 65536, 10),
+    ("ImageNet", 4096, 1000),
+    ("32k vocabulary", 1024, 32768),
+    ("GPT-2", 512, 50257),
+    ("Llama 3", 256, 128256),
+    ("131k vocabulary", 256, 131072),
+    ("Gemma", 128, 262144),
+    ("recommender", 32, 1_000_000),
+]
+OTHERS = [
+    ("soft", *SHAPES[1]),
+    ("soft", *SHAPES[2]),
+    ("binary", "multilabel", 4096, 1000),
+    ("kl", *SHAPES[1]),
+]
+WORKLOADS = [("integer", *shape) for shape in SHAPES] + OTHERS
+QUICK = [w for w in WORKLOADS if w[2] * w[3] <= 2**22 or w[1] == "131k vocabulary"]
+PASSES = ("forward", "gradient", "step")
+# Rows whose error is measured; the label's margin goes from 0 to 20 over them.
+SAMPLE = 64
+
+
+def example(family: str, n: int, v: int, dtype, margin: bool = False):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, v))
+    y = rng.integers(0, v, n).astype(np.int32)
+    if margin:
+        x[np.arange(n), y] = x.max(axis=-1) + np.linspace(0, 20, n)
+    if family == "soft":
+        y = rng.dirichlet(np.ones(v), n).astype(np.float32)
+        y = np.asarray(jnp.asarray(y, dtype), np.float32).astype(np.float32)
+    if family == "binary":
+        y = rng.integers(0, 2, (n, v)).astype(np.float32)
+    if family == "kl":
+        y = x + 1e-3 * rng.normal(size=x.shape)
+    labels = jnp.asarray(y) if family == "integer" else jnp.asarray(y, dtype)
+    return jnp.asarray(x, dtype), labels
+
+
+def truth(family: str, x, y) -> np.ndarray:
+    """The losses in extended precision, from the definition, where none rounds to 0."""
+    x = np.asarray(x).astype(np.longdouble)
+    y = np.asarray(y)
+    if family == "binary":
+        return np.logaddexp(0, x) - y.astype(np.longdouble) * x
+
+    def log_softmax(x):
+        d = x - x.max(axis=-1, keepdims=True)
+        others = np.where(d == 0, 0, np.exp(d)).sum(axis=-1, keepdims=True)
+        return d - np.log1p(others + (d == 0).sum(axis=-1, keepdims=True) - 1)
+
+    if family == "integer":
+        return -np.take_along_axis(log_softmax(x), y[:, None], -1)[:, 0]
+    if family == "soft":
+        return -np.sum(y.astype(np.longdouble) * log_softmax(x), axis=-1)
+    log_p, log_q = log_softmax(x), log_softmax(y.astype(np.longdouble))
+    return np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def error(loss, family: str, v: int, dtype) -> float | str:
+    """Largest relative error of `loss`, or what it failed with."""
+    x, y = example(family, SAMPLE, v, dtype, margin=True)
+    true = truth(family, x, y)
+    try:
+        got = np.asarray(jax.jit(loss)(x, y)).astype(np.longdouble)
+    except Exception as failure:
+        return f"fails: {type(failure).__name__}"
+    return float(np.max(np.abs(got - true) / np.abs(true)))
+
+
+def mean_of(loss, what: str):
+    def mean(x, y):
+        return jnp.mean(loss(x, y).astype(jnp.float32))
+
+    def step(x, y, hidden):
+        return hidden.T @ jax.grad(mean)(x, y).astype(hidden.dtype)
+
+    programs = {"forward": mean, "gradient": jax.value_and_grad(mean), "step": step}
+    return programs[what]
+
+
+def floor(what: str, x, y):
+    """Sum of exp for a forward pass; for a gradient, a write of exp."""
+    del y
+    e = jnp.exp(x.astype(jnp.float32))
+    return jnp.sum(e, axis=-1) if what == "forward" else e.astype(x.dtype)
+
+
+def run(family, name, n, v, dtype, what, repeats) -> list[dict]:
+    x, y = example(family, n, v, dtype)
+    args = (x, y)
+    if what == "step":
+        args += (jax.random.normal(jax.random.key(0), (n, 64), dtype),)
+    programs, errors = {}, {}
+    for peer, loss in peers.losses(family).items():
+        errors[peer] = error(loss, family, v, dtype)
+        if not isinstance(errors[peer], str):
+            programs[peer] = mean_of(loss, what)
+    if what != "step":
+        programs["floor"] = functools.partial(floor, what)
+        programs |= peers.torch_programs(family, x, y, what)
+    m = interleaved(programs, dict.fromkeys(programs, args), repeats)
+    base = {"family": family, "workload": name, "positions": n, "classes": v,
+            "dtype": jnp.dtype(dtype).name, "pass": what}  # fmt: skip
+    return [
+        base | row(peer, measured, m["optax"]) | {"error": errors.get(peer)}
+        for peer, measured in m.items()
+    ] + [base | {"peer": k, "error": e} for k, e in errors.items() if k not in m]
+
+
+def row(peer: str, measured: Measured, optax: Measured) -> dict:
+    mib = measured.temporaries / 2**20 if measured.temporaries >= 0 else None
+    return {"peer": peer, "milliseconds": 1e3 * measured.median(),
+            "to_optax": ratio(measured, optax), "temporaries_mib": mib,
+            "compile_seconds": measured.compile_seconds}  # fmt: skip
+
+
+def table(rows: list[dict]) -> str:
+    """One line a workload, dtype and pass: jaxent, optax, the floor, and the errors."""
+    cells: dict[tuple, dict] = {}
+    for r in rows:
+        key = (r["family"], r["workload"], r["positions"], r["classes"], r["dtype"],
+               r["pass"])  # fmt: skip
+        cells.setdefault(key, {})[r["peer"]] = r
+    lines = [
+        "| loss | N × V | dtype | pass | time to optax (quartiles) | to the floor "
+        "| MiB, optax | error, optax |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | ---: |",
+    ]
+    for (family, _, n, v, dtype, what), cell in cells.items():
+        ours, theirs = cell["jaxent"], cell["optax"]
+        low, median, high = ours["to_optax"]
+        bottom = "–"
+        if "floor" in cell:
+            ratio = ours["milliseconds"] / cell["floor"]["milliseconds"]
+            bottom = f"{ratio:.2f}"
+        lines.append(
+            f"| {family} | {n} × {v} | {dtype} | {what} "
+            f"| {median:.2f} ({low:.2f} to {high:.2f}) | {bottom} "
+            f"| {ours['temporaries_mib']:.0f}, {theirs['temporaries_mib']:.0f} "
+            f"| {ours['error']:.0e}, {theirs['error']:.0e} |"
+        )
+    return "\n".join(lines)
+
+
+def scaling(repeats: int) -> list[dict]:
+    """Time of a training step's gradient as N or V alone grows."""
+    rows = []
+    shapes = [(n, 8192) for n in (128, 256, 512, 1024, 2048, 4096)]
+    shapes += [(256, v) for v in (4096, 8192, 16384, 32768, 65536, 131072)]
+    for n, v in shapes:
+        found = run("integer", "scaling", n, v, jnp.float32, "step", repeats)
+        axis = "N" if v == 8192 and (n, v) in shapes[:6] else "V"
+        rows += [r | {"grows": axis} for r in found]
+    return rows
+
+
+def slope(rows: list[dict], peer: str, grows: str) -> float:
+    """Exponent k of time ∝ size^k, least squares over the upper half of the sizes."""
+    key = {"N": "positions", "V": "classes"}[grows]
+    found = [r for r in rows if r["peer"] == peer and r["grows"] == grows][2:]
+    sizes, times = ([r[k] for r in found] for k in (key, "milliseconds"))
+    return float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
+
+
+def main(argv: list[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="a few shapes, a minute")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(argv)
+    rows = []
+    for family, name, n, v in QUICK if args.quick else WORKLOADS:
+        for dtype in (jnp.float32, jnp.bfloat16):
+            for what in PASSES:
+                rows += run(family, name, n, v, dtype, what, args.repeats)
+    print(table(rows))
+    result = {
+        "command": "python -m benchmarks.dense",
+        "jax": jax.__version__, "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(), "rows": rows,
+    }  # fmt: skip
+    if not args.quick:
+        result["scaling"] = scaling(args.repeats)
+        for grows in "NV":
+            k = slope(result["scaling"], "jaxent", grows)
+            print(f"Time of a step grows as {grows}^{k:.2f}.")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+if __name__ == "__main__":
+    main()
