@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fused head against dense optax and three plain products.
+"""The fused head against dense optax, three plain products, and other fused heads.
 
     python -m benchmarks.fused_head [--repeats 7] [--quick] [--json FILE]
 
@@ -9,6 +9,7 @@ memory is the compiled program's temporaries.
 
 import argparse
 import functools
+import importlib.util
 import json
 import platform
 from pathlib import Path
@@ -26,7 +27,7 @@ from .measure import interleaved, ratio
 SHAPES = [
     (2048, 512, 32768, None, "gradient"),
     (4096, 512, 50257, None, "gradient"),
-    (1024, 2048, 131072, "384MB", "gradient"),
+    (1024, 2048, 131072, "768MB", "gradient"),
     (4096, 512, 50257, None, "evaluation"),
     (4096, 512, 50257, None, "gradient, 75 % of positions masked"),
 ]
@@ -44,6 +45,24 @@ def three_products(hidden, classifier, labels):
     return logits @ classifier, logits.T @ hidden
 
 
+def other_heads() -> dict:
+    """Those that are installed, as functions of the same arguments."""
+    found = {}
+    if importlib.util.find_spec("jax_cce"):
+        found["jax-cce"] = importlib.import_module("jax_cce").linear_cross_entropy
+    if importlib.util.find_spec("tokamax"):
+        tokamax = importlib.import_module("tokamax")
+
+        def chunked(hidden, classifier, labels):
+            return tokamax.linear_softmax_cross_entropy_loss(
+                hidden, labels, classifier.T,
+                reduction="mean", implementation="chunked_xla",
+            )  # fmt: skip
+
+        found["tokamax"] = chunked
+    return found
+
+
 def programs(what: str, memory: str | None, keep: jax.Array):
     fused = functools.partial(jaxent.linear_softmax_cross_entropy, memory=memory)
     if what == "evaluation":
@@ -54,7 +73,8 @@ def programs(what: str, memory: str | None, keep: jax.Array):
         masked = functools.partial(fused, where=keep)
         return {"optax": found["optax"], "unmasked": found["jaxent"],
                 "jaxent": gradient(masked)}  # fmt: skip
-    return found | {"products": three_products}
+    others = {name: gradient(f) for name, f in other_heads().items()}
+    return found | {"products": three_products} | others
 
 
 def run(n, d, v, memory, what, repeats):
@@ -72,8 +92,8 @@ def run(n, d, v, memory, what, repeats):
         "temporaries_mib": mib["jaxent"], "optax_temporaries_mib": mib["optax"],
         "compile_seconds": m["jaxent"].compile_seconds,
     }  # fmt: skip
-    for other in ("products", "unmasked"):
-        if other in m:
+    for other in m:
+        if other not in ("jaxent", "optax"):
             row[f"time_to_{other}"] = ratio(m["jaxent"], m[other])
     return row
 
@@ -101,7 +121,7 @@ def table(rows: list[dict]) -> str:
     ]
     for r in rows:
         first, median, third = r["time_to_optax"]
-        others = [k for k in r if k in ("time_to_products", "time_to_unmasked")]
+        others = [k for k in r if k.startswith("time_to_") and k != "time_to_optax"]
         other = ", ".join(f"{k[8:]} {r[k][1]:.2f}" for k in others)
         share = r["temporaries_mib"] / max(r["optax_temporaries_mib"], 1e-9)
         lines.append(
