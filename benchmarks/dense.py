@@ -171,13 +171,12 @@ def table(rows: list[dict]) -> str:
 
 def scaling(repeats: int) -> list[dict]:
     """Time of a training step's gradient as N or V alone grows."""
+    shapes = [("N", n, 8192) for n in (128, 256, 512, 1024, 2048, 4096)]
+    shapes += [("V", 256, v) for v in (4096, 8192, 16384, 32768, 65536, 131072)]
     rows = []
-    shapes = [(n, 8192) for n in (128, 256, 512, 1024, 2048, 4096)]
-    shapes += [(256, v) for v in (4096, 8192, 16384, 32768, 65536, 131072)]
-    for n, v in shapes:
+    for grows, n, v in shapes:
         found = run("integer", "scaling", n, v, jnp.float32, "step", repeats)
-        axis = "N" if v == 8192 and (n, v) in shapes[:6] else "V"
-        rows += [r | {"grows": axis} for r in found]
+        rows += [r | {"grows": grows} for r in found]
     return rows
 
 
@@ -194,9 +193,12 @@ def main(argv: list[str] | None = None) -> dict:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="a few shapes, a minute")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", help="names of workloads")
     args = parser.parse_args(argv)
-    rows = []
-    for family, name, n, v in QUICK if args.quick else WORKLOADS:
+    rows, chosen = [], QUICK if args.quick else WORKLOADS
+    for family, name, n, v in chosen:
+        if args.only and name not in args.only:
+            continue
         for dtype in (jnp.float32, jnp.bfloat16):
             for what in PASSES:
                 rows += run(family, name, n, v, dtype, what, args.repeats)

@@ -106,6 +106,8 @@ def _draw_ratios(plt, rows: list[dict], path: Path) -> None:
 
 
 def _draw_scaling(plt, rows: list[dict], path: Path) -> None:
+    from matplotlib import ticker
+
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex="col")
     columns = {"N": ("positions", "positions N, at V = 8192"),
                "V": ("classes", "classes V, at N = 256")}  # fmt: skip
@@ -118,6 +120,7 @@ def _draw_scaling(plt, rows: list[dict], path: Path) -> None:
             axes[0, column].loglog(sizes, times, "o-", label=peer)
             axes[1, column].loglog(sizes, memory, "o-", label=peer)
         axes[1, column].set_xlabel(label)
+        axes[1, column].xaxis.set_minor_formatter(ticker.NullFormatter())
     axes[0, 0].set_ylabel("time of a step, ms")
     axes[1, 0].set_ylabel("temporaries, MiB")
     axes[0, 0].legend()
