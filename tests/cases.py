@@ -389,10 +389,11 @@ def working(dtype):
 
 
 def cells(cases):
-    """Case × dtype × regime, each with its id."""
+    """Case × dtype × regime, each with its id. Float16 is bfloat16 but for the cast."""
     return [
         pytest.param(case, dtype, regime, id=f"{case.name}-{dtype}-{regime}")
         for case in cases
         for dtype in DTYPES
         for regime in case.kind.regimes
+        if dtype != "float16" or regime in ("unit", "offset", "forbidden")
     ]
