@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {  # a module with `describe(parser)` and `run(arguments) -> exit status`
     "explain": ("_explain_file", "which framework prints which number, and why"),
+    "certify": ("_certify", "whether this device keeps the documented accuracy"),
 }
 
 

@@ -18,7 +18,9 @@ FLOORS = (
      "_heads", "_candidates", "samplers"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
      "_fused", "_linear", "_distillation", "_columns", "_sampled"),
-    ("compat", "_conventions", "_explain", "_explain_file"),
+    ("compat", "_conventions", "_explain", "_explain_file",
+     "_truth", "_truth_of_measures", "_arithmetic",
+     "_certify_inputs", "_certify_rows", "_certify"),
     ("__init__", "__main__"),
 )  # fmt: skip
 ORDER = {name: (floor, place) for floor, names in enumerate(FLOORS)
@@ -134,6 +136,11 @@ def test_the_oracle_knows_neither_jax_nor_us():
     assert tops.isdisjoint({"jax", "jaxlib", "jaxent", "optax"})
 
 
+def test_the_truths_of_certify_know_neither_jax_nor_the_engine():
+    tops = {m for path in PACKAGE.glob("_truth*.py") for m in imports(path)}
+    assert tops <= {"numpy", "typing", "collections.abc", "._truth"}
+
+
 # One place for the arithmetic: the sums of exponentials that other losses are built
 # of are used nowhere, and the shift by the largest logit is made by the engine alone.
 FOREIGN = re.compile(
@@ -141,8 +148,10 @@ FOREIGN = re.compile(
     r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
 )
 ENGINE = {"_sums", "_statistics", "_information"}
-EXPONENTIALS = ENGINE | {"_exact", "_ratios", "_divergence", "_reduce"}
-LOGARITHMS = ENGINE | {"_exact", "_ratios", "_candidates", "_columns"}
+# What `certify` holds the engine against is a second arithmetic by intention.
+TRUTHS = {"_truth", "_truth_of_measures", "_certify_inputs"}
+EXPONENTIALS = ENGINE | TRUTHS | {"_exact", "_ratios", "_divergence", "_reduce"}
+LOGARITHMS = ENGINE | TRUTHS | {"_exact", "_ratios", "_candidates", "_columns"}
 
 
 @source
