@@ -284,5 +284,6 @@ def _shares(
 def _shares_jvp(primals, tangents):
     x, _, keep, top, _ = primals
     is_top = _distance(x, keep, top) == 0
-    moved = jnp.where(is_top, tangents[1], 0), jnp.where(is_top, 0, tangents[1])
-    return _shares(*primals), tuple(jnp.sum(a, axis=-1, keepdims=True) for a in moved)
+    d_at_top = jnp.sum(jnp.where(is_top, tangents[1], 0), axis=-1, keepdims=True)
+    d_off_top = jnp.sum(jnp.where(is_top, 0, tangents[1]), axis=-1, keepdims=True)
+    return _shares(*primals), (d_at_top, d_off_top)
