@@ -18,7 +18,7 @@ from ._exact import computing_dtype
 from ._labels import class_ids, drop
 from ._sigmoid import binary_cross_entropy_of
 from ._softmax import cross_entropy_of, distribution_label_loss, integer_label_loss
-from ._statistics import statistics, top_class
+from ._statistics import log_normalizer
 from ._types import ClassInputs, Number
 
 
@@ -157,7 +157,7 @@ def _hardest(columns: Columns, count: int, temperature: Number) -> Columns:
     scores /= jnp.asarray(temperature, scores.dtype)
     if columns.keep is not None:
         scores = jnp.where(columns.keep[None], scores, -jnp.inf)
-    ranks = statistics(scores, top_class(scores)).log_normalizer
+    ranks = log_normalizer(scores)
     _, chosen = lax.top_k(ranks, count)
     ids, own, drawn = columns.candidates
     return columns._replace(

@@ -15,7 +15,15 @@ from jax import Array, lax
 
 from ._exact import Pair, difference, product, widen
 from ._labels import drop
-from ._sums import Rest, Weights, one_hot, rest_of, top_of, weighted_of
+from ._sums import (
+    Rest,
+    Weights,
+    exp_from,
+    one_hot,
+    rest_of,
+    top_of,
+    weighted_of,
+)
 from ._types import Shape
 
 
@@ -100,8 +108,9 @@ def _pair(sums: Rest) -> tuple[Pair, Array, Array]:
     Alg. 4.1), log1p(t·exp(−m)), or log(t + exp(m)) − m: no term cancels. What x_y − c'
     rounds off is carried along: there is one of it, not V.
     """
-    alone = sums.largest == -jnp.inf
-    m, low = difference(sums.label_logit, jnp.where(alone, sums.label_logit, sums[0]))
+    label_logit = sums.label_logit
+    others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
+    m, low = difference(label_logit, others)
     ahead = m >= 0
     e = jnp.exp(-jnp.abs(m))
     e -= e * jnp.where(ahead, low, -low)
@@ -150,7 +159,7 @@ def _probabilities(
 ) -> tuple[Array, Array]:
     """p of each class, [..., V], and that of the label."""
     pair, _, scale = _pair(sums)
-    p = _exps(x, sums) * scale[..., None]
+    p = exp_from(x, sums.largest[..., None]) * scale[..., None]
     p = jnp.where(one_hot(labels, x), pair.prob[..., None], p)
     return drop(p, keep, classes=True), pair.prob
 
@@ -163,12 +172,6 @@ def _probabilities_jvp(primals, tangents):
     d -= jnp.sum(p * d, axis=-1, keepdims=True)
     d_label = jnp.sum(jnp.where(one_hot(labels, x), d, 0), axis=-1)
     return (p, own), (p * d, own * d_label)
-
-
-def _exps(x: Array, sums: Rest) -> Array:
-    """exp(x_j − c'), of which p_j of every class but the label is a multiple."""
-    safe = jnp.where(sums.largest == -jnp.inf, 0, sums.largest)
-    return jnp.exp(x - safe[..., None])
 
 
 def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
@@ -199,7 +202,8 @@ def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
 def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
     pair, log_total, scale = _pair(top)
     distance = _distance(x, keep, top)
-    prob = drop(_exps(x, top) * scale[..., None], keep, classes=True)
+    prob = exp_from(x, top.largest[..., None]) * scale[..., None]
+    prob = drop(prob, keep, classes=True)
     # Only at the top can 1 − p cancel, since every other p is at most ½.
     others = Pair(distance + log_total[..., None], 1 - prob, prob)
     at_top = Pair(*(a[..., None] for a in pair))

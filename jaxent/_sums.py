@@ -84,9 +84,9 @@ def weighted_of(x: Array, weights: Array) -> tuple[Rest, Weights]:
     return Rest(*found[:3]), Weights(*found[3:])
 
 
-def _weighted(top_of: Callable, x: Array, weights: Array) -> tuple[Array, ...]:
+def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Array, ...]:
     x = widen(x)
-    top = top_of(x)
+    top = find_top(x)
     hit = x == top.label_logit[..., None]
     distance = product(weights, top.label_logit[..., None] - x)
     at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
@@ -111,7 +111,7 @@ def _top(x: Array) -> Rest:
     hit = x == top[..., None]
     below, total = _sum_outside(hit, x)
     others = jnp.sum(hit.astype(x.dtype), axis=-1) - 1
-    tied = total * _decay(below, top) + others
+    tied = total * exp_from(below, top) + others
     return Rest(
         jnp.where(others > 0, top, below), jnp.where(others > 0, tied, total), top
     )
@@ -122,10 +122,11 @@ def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
     # Written once, for both passes: XLA's sum of exponentials does not take a mask.
     others = lax.optimization_barrier(jnp.where(hit, -jnp.inf, x))
     largest = jnp.max(others, axis=-1)
-    return largest, jnp.sum(_decay(others, largest[..., None]), axis=-1)
+    return largest, jnp.sum(exp_from(others, largest[..., None]), axis=-1)
 
 
-def _decay(x: Array, largest: Array) -> Array:
+def exp_from(x: Array, largest: Array) -> Array:
+    """exp(x − largest); 0 where there is none, −inf."""
     return jnp.exp(x - jnp.where(largest == -jnp.inf, 0, largest))
 
 
@@ -179,7 +180,7 @@ def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
 
     def merge(a: tuple, b: tuple) -> tuple:
         largest = jnp.maximum(a[0], b[0])
-        total = a[1] * _decay(a[0], largest) + b[1] * _decay(b[0], largest)
+        total = a[1] * exp_from(a[0], largest) + b[1] * exp_from(b[0], largest)
         return largest, total, jnp.maximum(a[2], b[2])
 
     others = jnp.where(hit, low, x), jnp.where(hit, zero, 1), jnp.where(hit, x, low)
@@ -194,8 +195,8 @@ def _top_in_one_pass(x: Array) -> Rest:
         # Of two tops the smaller joins the others.
         top, other = jnp.maximum(a[2], b[2]), jnp.minimum(a[2], b[2])
         largest = jnp.maximum(jnp.maximum(a[0], b[0]), other)
-        total = a[1] * _decay(a[0], largest) + b[1] * _decay(b[0], largest)
-        return largest, total + _decay(other, largest), top
+        total = a[1] * exp_from(a[0], largest) + b[1] * exp_from(b[0], largest)
+        return largest, total + exp_from(other, largest), top
 
     none = jnp.full_like(x, low), jnp.zeros_like(x), x
     return Rest(*lax.reduce(none, (low, zero, low), merge, (x.ndim - 1,)))
