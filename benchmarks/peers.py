@@ -80,7 +80,7 @@ def keras_losses() -> dict:
 
 
 def torch_loss(family: str) -> Callable | None:
-    """torch's own cross_entropy on the CPU, eager: of (x, y), a function of a tensor."""
+    """torch's cross_entropy on the CPU, eager: of (x, y), a function of a tensor."""
     if importlib.util.find_spec("torch") is None or family not in ("integer", "soft"):
         return None
     import torch

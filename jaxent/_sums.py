@@ -52,6 +52,15 @@ def one_hot(labels: Array, like: Array) -> Array:
     )
 
 
+def in_cache(function: Callable[..., Array], x: Array, *rows: Array) -> Array:
+    """`function`, row by row, of x [..., V] and arrays with its batch axes.
+
+    On CPU a few rows at a time, so that what it makes of them stays in the cache.
+    """
+    grouped = functools.partial(_by_groups, function)
+    return lax.platform_dependent(x, *rows, cpu=grouped, default=function)
+
+
 def rest_of(x: Array, labels: Array) -> Rest:
     """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
     found = lax.platform_dependent(
