@@ -57,7 +57,10 @@ def chunked_sum(
 def _chunked_sum(loss, plan, heads, weights, shared, rows):
     rows = rows._replace(weights=weights)
     # No sums over the classifier here to spread over many rows: smaller chunks do.
-    plan = cut(rows.keep.shape[0], math.ceil(plan.size / 4), compact=plan.compact)
+    plan = cut(
+        rows.keep.shape[0], math.ceil(plan.size / 4),
+        compact=plan.compact, devices=plan.devices,
+    )  # fmt: skip
 
     def body(total, chunk):
         hiddens, rows = chunk

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.sharding import AxisType
 
 from ._classes import WHOLE, Classes, vary, varying
 
@@ -37,12 +38,25 @@ class Plan(NamedTuple):
     chunks: int
     compact: bool
     """Whether dropped positions go last, so that whole chunks of them are skipped."""
+    devices: int
+    """Over how many XLA may have spread the rows: each has a share of every chunk."""
 
 
-def cut(rows: int, fit: int, *, compact: bool) -> Plan:
+def cut(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
     """Chunks of equal size, none with more rows than fit."""
     chunks = max(math.ceil(rows / max(fit, 1)), 1)
-    return Plan(math.ceil(rows / chunks), chunks, compact)
+    if devices > 1:
+        # Neither padded nor reordered: XLA would gather the rows for it.
+        even = (k for k in range(chunks, 4 * chunks) if rows % (k * devices) == 0)
+        chunks, compact = next(even, chunks), False
+    return Plan(math.ceil(rows / chunks), chunks, compact, devices)
+
+
+def spread_over(x: Array) -> int:
+    """How many devices XLA may divide an array over, as its type knows the mesh."""
+    mesh = jax.typeof(x).sharding.mesh
+    axes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    return math.prod(n for n, kind in axes if kind != AxisType.Manual)
 
 
 def aligned(

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from . import _checks, _options
 from ._chunked import BUFFERS
-from ._chunks import Head, Plan, Rows, cut
+from ._chunks import Head, Plan, Rows, cut, spread_over
 from ._classes import Classes
 from ._exact import computing_dtype
 from ._labels import class_ids, drop, kept
@@ -101,7 +101,8 @@ def _plan(
         remedy = "Raise it, or leave it out."
         _checks.fail(ValueError, call, "memory", must, memory, remedy)
     positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
-    return cut(positions, budget // row, compact=compact)
+    devices = spread_over(heads[0].hidden)
+    return cut(positions, budget // row, compact=compact, devices=devices)
 
 
 class Laid(NamedTuple):

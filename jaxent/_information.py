@@ -108,9 +108,10 @@ def js_of_logits(a: Array, b: Array) -> Array:
 
 @js_of_logits.defjvp
 def _js_of_logits_jvp(primals, tangents):
+    value = js_of_logits(*primals)
     p, q, ratio, near = _log_ratio(*primals)
     v = jnp.tanh(ratio / 2)
-    tangent = jnp.zeros_like(p[..., 0])
+    tangent = jnp.zeros_like(value)
     for prob, other, sign, dx in ((p, q, -1, tangents[0]), (q, p, 1, tangents[1])):
         # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
         # Which of the two the likeliest class is near is not computed, but left out,
@@ -124,7 +125,7 @@ def _js_of_logits_jvp(primals, tangents):
         slope -= jnp.sum(jnp.where(top, slope, 0), axis=-1, keepdims=True)
         mean = jnp.sum(prob * slope, axis=-1, keepdims=True)
         tangent += jnp.sum(prob * (slope - mean) * dx, axis=-1)
-    return js_of_logits(*primals), tangent
+    return value, tangent
 
 
 def _log_ratio(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
