@@ -101,7 +101,10 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     if softcap is None:
         return logits
     cap = jnp.asarray(softcap, logits.dtype)
-    return cap * jnp.tanh(logits / cap)
+    # A class that a bias of −inf forbids stays so: tanh would give it −cap.
+    forbidden = logits == -jnp.inf
+    capped = cap * jnp.tanh(jnp.where(forbidden, 0, logits) / cap)
+    return jnp.where(forbidden, -jnp.inf, capped)
 
 
 def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
