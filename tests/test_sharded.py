@@ -9,6 +9,7 @@ import functools
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
@@ -16,6 +17,8 @@ import tolerance
 from cases import CASES, HALF, gradient, probes, value, working
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+import jaxent
 
 NAMES = "data", "vocab"
 MESH = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
@@ -153,3 +156,84 @@ def test_sharded_arrays(case, kind):
             return pulled(loss, case.kind.differentiable)(args, arrays, cotangent)
 
     check(case, args, options, "float32", run)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_mistakes_are_found_while_tracing(check_vma):
+    loss = functools.partial(
+        jaxent.softmax_cross_entropy_with_integer_labels, vocab_axis_name="vocab"
+    )
+    specs = LOGITS, P("data")
+    across = jax.shard_map(
+        loss, mesh=MESH, in_specs=specs, out_specs=P("data"), check_vma=check_vma
+    )
+    labels = jnp.zeros(2, jnp.float32 if check_vma else jnp.int32)
+    with pytest.raises(TypeError if check_vma else ValueError) as error:
+        jax.eval_shape(across, jnp.zeros((2, 4)), labels)
+    said = {
+        True: "(labels=...)` must be integer class ids; got float32[1]. Cast ids with "
+        "`.astype(jnp.int32)`.",
+        False: "(vocab_axis_name=...)` must name an axis of a `jax.shard_map` that "
+        "checks which values vary; got 'vocab'. Leave `check_vma=True`: without it "
+        "gradients are summed twice.",
+    }
+    call = "`jaxent.softmax_cross_entropy_with_integer_labels"
+    assert str(error.value) == call + said[check_vma]
+
+
+def test_what_is_wrong_stays_where_it_is():
+    """A NaN, or an infinity, in any slice, and ids that no slice has: NaN, there alone.
+
+    Collectives of maxima may miss a NaN; what is made of it is summed too.
+    """
+    x, labels = np.ones((8, 12), np.float32), np.zeros(8, np.int32)
+    x[0, 0] = x[1, 4] = x[2, 11] = np.nan
+    x[3, 5] = np.inf
+    x[4] = -np.inf
+    labels[[1, 5, 6]] = 4, -1, 12
+
+    def both(x, labels):
+        s = jaxent.softmax_statistics(x, labels, vocab_axis_name="vocab")
+        soft = jaxent.softmax_cross_entropy(
+            x, jnp.full_like(x, 1 / 12), vocab_axis_name="vocab"
+        )
+        return s, soft
+
+    specs = LOGITS, P("data")
+    across = jax.shard_map(both, mesh=MESH, in_specs=specs, out_specs=P("data"))
+    (s, soft), pull = jax.vjp(jax.jit(lambda x: across(x, labels)), x)
+    bad = np.arange(8) < 7
+    for a in (s.nll, s.one_minus_prob, s.log_normalizer):
+        np.testing.assert_array_equal(np.isnan(a), bad)
+    np.testing.assert_array_equal(np.isnan(s.label_logit), [1, 1, 0, 0, 0, 1, 1, 0])
+    # Where all are forbidden all are equal, as on one device.
+    np.testing.assert_array_equal(s.correct, [0, 0, 0, 0, 1, 0, 0, 1])
+    np.testing.assert_array_equal(np.isnan(soft), np.arange(8) < 5)
+    ones = jax.tree.map(jnp.ones_like, (s._replace(correct=0.0), soft))
+    zero = np.zeros(8, jax.dtypes.float0)
+    (slope,) = pull((ones[0]._replace(correct=zero), ones[1]))
+    np.testing.assert_array_equal(np.isnan(slope).any(axis=-1), bad)
+    np.testing.assert_allclose(s.nll[7], np.log(12), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["vocab", NAMES, ("vocab", "data")], ids=str)
+def test_axes_of_the_slices(name):
+    """Eight slices over two axes, in the order in which they are named."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(6, 16)), rng.integers(0, 16, 6)
+    loss = functools.partial(
+        jaxent.softmax_cross_entropy_with_integer_labels, vocab_axis_name=name
+    )
+    across = jax.shard_map(
+        loss, mesh=MESH, in_specs=(P(None, name), P()), out_specs=P()
+    )
+
+    def f(x):
+        return jnp.sum(across(x, labels) * jnp.arange(1.0, 7.0))
+
+    got, slope = jax.jit(jax.value_and_grad(f))(x)
+    truth = oracle.softmax_cross_entropy_with_integer_labels(x, labels)
+    np.testing.assert_allclose(got, float(truth @ np.arange(1, 7)), rtol=1e-14)
+    right = oracle.label_gradient(x, labels) * np.arange(1, 7)[:, None]
+    np.testing.assert_allclose(slope, right.astype(float), rtol=1e-13)
