@@ -14,9 +14,10 @@ from ._chunked import chunked_map, chunked_sum
 from ._chunks import PyTree, Rows
 from ._classes import ClassInputs
 from ._exact import product
+from ._explicit import on_devices
 from ._heads import Given, Settings, laid
 from ._information import entropy_of_logits, kl_of_logits
-from ._labels import class_ids, drop
+from ._labels import class_ids, drop, kept
 from ._pair_losses import cross_entropy_of, integer_label_loss
 from ._reduce import divided
 from ._statistics import statistics
@@ -62,25 +63,33 @@ def reduced(
     loss: RowLoss,
 ) -> Array:
     """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
-    heads, rows, keep, weights, batch = laid(given, settings)
 
     def weighted(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
         values = loss(logits, rows, shared)
         return product(rows.weights, drop(values, rows.keep))
 
-    if reduction == "none":
-        values = chunked_map(weighted, settings.plan, heads, rows, shared)
-        return values.reshape(batch)
+    def values(given: Given, shared: PyTree, settings: Settings) -> Array:
+        heads, rows, batch = laid(given, settings)
+        found = chunked_map(weighted, settings.plan, heads, rows, shared)
+        return found.reshape(batch)
 
     def summed(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
         return jnp.sum(weighted(logits, rows, shared))
 
-    total = chunked_sum(summed, settings.plan, heads, rows, shared)
+    def total(given: Given, shared: PyTree, settings: Settings) -> Array:
+        heads, rows, _ = laid(given, settings)
+        return chunked_sum(summed, settings.plan, heads, rows, shared)
+
+    if reduction == "none":
+        return on_devices(values, given, shared, settings, summed=False)
+    found = on_devices(total, given, shared, settings, summed=True)
     if reduction == "sum":
-        return total
-    keep, weights = (None if x is None else x.reshape(batch) for x in (keep, weights))
+        return found
+    batch, keep = given.heads[0].hidden.shape[:-1], given.where
+    if given.labels is not None:
+        keep = kept(given.labels, keep, settings.ignore_index)
     axes = tuple(range(len(batch)))
-    return divided(total, batch, keep, weights, reduction=reduction, axis=axes)
+    return divided(found, batch, keep, given.weights, reduction=reduction, axis=axes)
 
 
 reduced_jit = jax.jit(
@@ -92,9 +101,12 @@ reduced_jit = jax.jit(
 def linear_statistics(
     given: Given, shared: PyTree, *, settings: Settings
 ) -> LinearSoftmaxStatistics:
-    heads, rows, _, _, batch = laid(given, settings)
-    s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
-    return jax.tree.map(lambda x: x.reshape(batch), s)
+    def values(given: Given, shared: PyTree, settings: Settings):
+        heads, rows, batch = laid(given, settings)
+        s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
+        return jax.tree.map(lambda x: x.reshape(batch), s)
+
+    return on_devices(values, given, shared, settings, summed=False)
 
 
 def _capped(logits: Array, softcap: ArrayLike | None) -> Array:

@@ -81,11 +81,16 @@ def given(
         weights = _checks.weights(call, "weights", weights)
         _checks.same_shape(call, "weights", weights, batch, "labels")
     index = _options.ignored(call, ignore_index)
-    compact = not (where is None and weights is None and index is None)
+    compact = drops(where, weights, index)
     plan = _plan(call, heads, memory, compact=compact)
     settings = Settings(plan, index, _checks.checked(call))
     classes = _options.sliced(call, vocab_axis_name)
     return Given(heads, labels, where, weights, classes), settings
+
+
+def drops(where: Array | None, weights: Array | None, index: int | None) -> bool:
+    """Whether some positions may be dropped."""
+    return any(x is not None for x in (where, weights, index))
 
 
 def _plan(
@@ -106,12 +111,10 @@ def _plan(
 
 
 class Laid(NamedTuple):
-    """The same, with one axis of N positions, for the engine and for the reduction."""
+    """The same, with one axis of N positions, for the engine."""
 
     heads: tuple[Head, ...]
     rows: Rows
-    keep: Array | None
-    weights: Array | None
     batch: Shape
 
 
@@ -139,4 +142,4 @@ def laid(given: Given, settings: Settings) -> Laid:
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
     computed = jnp.ones(n, bool) if computed is None else computed
     rows = Rows(factor, computed, labels, given.classes)
-    return Laid(tuple(heads), rows, keep, weights, batch)
+    return Laid(tuple(heads), rows, batch)

@@ -15,7 +15,7 @@ FLOORS = (
     ("_types",),
     ("_exact", "_ratios", "_classes", "_checks", "_options"),
     ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunks",
-     "_chunked", "_heads", "_candidates", "samplers"),
+     "_chunked", "_heads", "_explicit", "_candidates", "samplers"),
     ("_pair_losses", "_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence",
      "_entropy", "_fused", "_linear", "_distillation", "_columns", "_sampled"),
     ("compat", "_conventions", "_explain", "_explain_file",

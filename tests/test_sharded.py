@@ -135,7 +135,7 @@ def test_slices_of_the_classes(case, dtype):
     check(case, args, options, dtype, run)
 
 
-MAIN = [c for c in DENSE if c.tag in ("", "together") and c.function in SLICED]
+MAIN = [c for c in DENSE if not c.tag or c in HARDEST]
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)

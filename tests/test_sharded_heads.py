@@ -14,8 +14,9 @@ import oracle
 import pytest
 from collectives import messages
 from jax import lax
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from test_sharded import MESH, padded
+from test_sharded import MESH, NAMES, padded
 
 import jaxent
 
@@ -63,7 +64,7 @@ OPTIONS = {
 def truth(loss, hidden, classifier, bias, cotangent):
     """`loss` of the logits, and its gradients in their three factors."""
     x = oracle.wide(hidden) @ oracle.wide(classifier).T + bias
-    directions = np.eye(V)[:, None] * np.ones((1, N, 1))
+    directions = np.eye(x.shape[-1])[:, None] * np.ones((1, N, 1))
     slope = np.stack([oracle.derivative(loss, x, e) for e in directions], axis=-1)
     slope = slope * oracle.wide(cotangent)[..., None]
     return loss(x), (slope @ classifier, slope.T @ hidden, slope.sum(axis=0))
@@ -127,7 +128,7 @@ def pulled_back(loss, args, cotangent):
         value, pull = jax.vjp(lambda *factors: loss(*factors, *rest), *factors)
         return value, pull(cotangent)
 
-    return run(args[:3], args[3:], cotangent)
+    return jax.device_get(run(args[:3], args[3:], cotangent))
 
 
 def check_slopes(slopes, expected):
@@ -251,6 +252,53 @@ def test_distillation():
     check_slopes(slopes, expected)
 
 
+PLACES = {
+    "both": (P("data", None), P("vocab", None)),
+    "data": (P("data", None), P(None, None)),
+    "vocab": (P(None, None), P("vocab", None)),
+    "fully sharded": (P("data", None), P("data", None)),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("kind", "place", "name"),
+    [
+        *((AxisType.Auto, "both", name) for name in ("all", "none")),
+        *((AxisType.Explicit, "both", name) for name in OPTIONS),
+        *((AxisType.Explicit, place, "all") for place in list(PLACES)[1:]),
+    ],
+    ids=str,
+)
+def test_sharded_arrays(kind, place, name):
+    """Nothing is said of the mesh but where the arrays are; eight classes."""
+    mesh = jax.make_mesh((2, 4), ("data", "vocab"), axis_types=(kind,) * 2)
+    hidden, classifier, bias, labels = draw()
+    factors, labels = (hidden, classifier[:8], bias[:8]), labels % 8
+    options, reduction = OPTIONS[name]
+    options = options | {k: v[:8] for k, v in options.items() if k == "class_weights"}
+    cotangent, total = np.float64(1.7), np.sum
+    if reduction == "none":
+        cotangent, total = np.random.default_rng(2).normal(size=N), np.asarray
+    value, expected = truth(
+        cross_entropy(options, labels), *factors, cotangent * np.ones(N)
+    )
+    tokens, rows = P(PLACES[place][0][0]), P(PLACES[place][1][0])
+
+    def put(x, spec):
+        return jax.device_put(x, NamedSharding(mesh, spec))
+
+    places = {"where": tokens, "weights": tokens, "class_weights": rows}
+    arrays = {k: put(options[k], places[k]) for k in options if k in places}
+    args = *map(put, factors, (*PLACES[place], rows)), put(labels, tokens), arrays
+    loss = program(name, 12 * SLICE, sharded=False)
+    got, slopes = pulled_back(
+        loss, args, put(cotangent, tokens if reduction == "none" else P())
+    )
+    close(got, total(value))
+    check_slopes(slopes, expected)
+
+
 def along(x):
     return jax.tree.map(jnp.cos, x)
 
@@ -295,22 +343,36 @@ def test_transforms(transform):
         close(g, np.asarray(e))
 
 
-def test_what_is_sent():
+def compiled_step(f, mesh, n, d, v):
+    def shape(dims, spec, dtype="float32"):
+        return jax.ShapeDtypeStruct(dims, dtype, sharding=NamedSharding(mesh, spec))
+
+    hidden, classifier = PLACES["both"]
+    args = (
+        shape((n, d), hidden),
+        shape((v, d), classifier),
+        shape((n,), TOKENS, "int32"),
+    )
+    return jax.jit(jax.value_and_grad(f, argnums=(0, 1))).lower(*args).compile()
+
+
+@pytest.mark.parametrize("way", ["shard_map", "explicit"])
+def test_what_is_sent(way):
     """Of a step: two messages a chunk, and each gradient once."""
     n, d, v, chunks = 64, 16, 4096, 4
     memory = 2 * 4 * (v // 4) * (n // 2 // chunks)
+    mesh, f = MESH, jaxent.linear_softmax_cross_entropy
+    if way == "explicit":
+        mesh = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Explicit,) * 2)
+        loss = functools.partial(f, memory=memory, reduction="sum")
+    else:
 
-    def loss(hidden, classifier, labels):
-        total = jaxent.linear_softmax_cross_entropy(
-            hidden, classifier, labels, memory=memory, reduction="sum",
-            vocab_axis_name="vocab",
-        )  # fmt: skip
-        return lax.psum(total, "data")
+        def total(*args):
+            given = {"memory": memory, "reduction": "sum", "vocab_axis_name": "vocab"}
+            return lax.psum(f(*args, **given), "data")
 
-    mapped = across(loss, (TOKENS, CLASSES, TOKENS), P())
-    shape = jax.ShapeDtypeStruct
-    args = shape((n, d), "float32"), shape((v, d), "float32"), shape((n,), "int32")
-    step = jax.jit(jax.value_and_grad(mapped, argnums=(0, 1))).lower(*args).compile()
+        loss = across(total, (TOKENS, CLASSES, TOKENS), P())
+    step = compiled_step(loss, mesh, n, d, v)
     sent = messages(step)
     assert {m.kind for m in sent} == {"all-reduce"}
     rows = n // 2
@@ -321,3 +383,16 @@ def test_what_is_sent():
     # A block of the classifier's gradient, and of each position what test_memory has.
     allowed = memory + d_classifier + rows * (2 * d + 16) * 4
     assert step.memory_analysis().temp_size_in_bytes <= allowed
+
+
+def test_what_is_sent_of_arrays_on_automatic_axes():
+    """Nothing is gathered; but the classifier's gradient is summed in every chunk."""
+    mesh = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
+    n, d, v = 64, 16, 4096
+    loss = functools.partial(
+        jaxent.linear_softmax_cross_entropy, memory=2 * 4 * v * n // 5, ignore_index=-1
+    )
+    sent = messages(compiled_step(loss, mesh, n, d, v))
+    assert {m.kind for m in sent} == {"all-reduce"}
+    d_classifier = v // 4 * d * 4
+    assert sum(m.bytes for m in sent) <= d_classifier + n // 2 * d * 4 + 16 * n
