@@ -97,7 +97,7 @@ MISTAKES = [
     (FUSED, (X, X, Y), {"memory": "64 parsecs"}, TypeError, "memory", "be a number of bytes, or text with a unit", "'64 parsecs'", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"memory": 1.5}, TypeError, "memory", "be a number of bytes, or text with a unit", "1.5", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"weights": X}, ValueError, "weights", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
-    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla'", "'cuda'", "The docstring defines them."),
+    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla', 'pallas_tpu', 'pallas_gpu'", "'cuda'", "The docstring defines them."),
     (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
     ("linear_softmax_loss", (lambda s: s.nll.sum(), X, X, Y), {}, ValueError, "function", "return one loss for each position, here of shape (8,)", "ShapeDtypeStruct(shape=(), dtype=float32)", "Reductions are the business of `reduction`."),
     ("linear_kl_divergence", (X, X, X[:3], X), {}, ValueError, "teacher_hidden", "have shape (8, 5)", "(3, 5)", "Both heads take the same positions."),
