@@ -134,9 +134,7 @@ def _backward(how, residuals, cotangent):
     head, labels, sums = residuals
     kernels = _kernels(how.implementation)
     slopes = _slopes(sums, cotangent)
-    d_hidden = kernels.d_hidden(head, labels, slopes, how)
-    d_classifier, d_bias = kernels.d_classifier(head, labels, slopes, how)
-    return Head(d_hidden, d_classifier, d_bias), None, None
+    return kernels.gradient(head, labels, slopes, how), None, None
 
 
 _head_numbers.defvjp(_forward, _backward)
