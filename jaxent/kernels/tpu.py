@@ -128,7 +128,7 @@ def _call(
         grid[axis] = pl.cdiv(limit, size)
     products = 1 if slopes is None else 2
     matrices = head.hidden, head.classifier
-    streamed = matrices[tile.axes[TOKENS]]
+    streamed = matrices[1 - tile.axes[TOKENS]]
     (found,) = pl.pallas_call(
         functools.partial(kernel, tile=tile),
         grid=tuple(grid),
