@@ -86,6 +86,14 @@ def chosen(
     return How(implementation, tiles, softcap, smoothing)
 
 
+def capped(x: Array, softcap: float | None) -> tuple[Array, Array | None]:
+    """cap·tanh(x/cap), and of the cap the share; x itself, and None, without one."""
+    if softcap is None:
+        return x, None
+    share = jnp.tanh(x / softcap)
+    return softcap * share, share
+
+
 def _kernels(implementation: str) -> Any:
     # Imported when first called: Pallas takes longer to import than all of jaxent.
     name = implementation.removeprefix("pallas_")
@@ -134,9 +142,7 @@ def _backward(how, residuals, cotangent):
     head, labels, sums = residuals
     kernels = _kernels(how.implementation)
     slopes = _slopes(sums, cotangent)
-    d_hidden = kernels.d_hidden(head, labels, slopes, how)
-    d_classifier, d_bias = kernels.d_classifier(head, labels, slopes, how)
-    return Head(d_hidden, d_classifier, d_bias), None, None
+    return kernels.gradient(head, labels, slopes, how), None, None
 
 
 _head_numbers.defvjp(_forward, _backward)

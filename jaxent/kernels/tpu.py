@@ -19,7 +19,7 @@ from jax.experimental.pallas import tpu as pltpu
 from .._chunked import Head
 from .._exact import widen
 from .._sums import Rest, exp_from
-from ._fused_head import HeadSums, How, Slopes
+from ._fused_head import HeadSums, How, Slopes, capped
 from ._vmem import LANES, VMEM
 from ._vmem import tiles as tiles
 
@@ -57,6 +57,11 @@ def sums(head: Head, labels: Array, how: How) -> HeadSums:
     specs = jax.tree.map(lambda _: blocks.per_token, out)
     found = _call(_sums, tile, blocks, (head, labels, None), out, specs, ())
     return jax.tree.map(lambda x: x[0], found)
+
+
+def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
+    args = head, labels, slopes, how
+    return Head(d_hidden(*args), *d_classifier(*args))
 
 
 def d_hidden(head: Head, labels: Array, slopes: Slopes, how: How) -> Array:
@@ -207,10 +212,7 @@ def _logits(head: Head, tile: Tile) -> tuple[Array, Array | None]:
     x = _dot(head.classifier[...], head.hidden[...], (1, 1))
     if head.bias is not None:
         x += head.bias[...].T
-    if tile.softcap is None:
-        return x, None
-    share = jnp.tanh(x / tile.softcap)
-    return tile.softcap * share, share
+    return capped(x, tile.softcap)
 
 
 def _slope(head: Head, labels: Any, slopes: Slopes, tile: Tile) -> Array:
