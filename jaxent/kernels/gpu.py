@@ -125,10 +125,10 @@ def sums_with(found: tuple[Array, ...], piece: Piece) -> tuple[Array, ...]:
 
 def merged(labels, largest, total, label_logit, distance=None, allowed=None):
     """Of sums of parts [parts, N], each over its own largest, those of all."""
-    top = jnp.max(largest, axis=0)
+    top = jnp.max(largest, axis=0, keepdims=True)
     total = jnp.sum(total * exp_from(largest, top), axis=0)
     label_logit = jnp.where(labels < 0, 0, jnp.max(label_logit, axis=0))
-    rest = Rest(top, total, label_logit)
+    rest = Rest(top[0], total, label_logit)
     if distance is None or allowed is None:
         return HeadSums(rest, None, None)
     distance += jnp.where(allowed == 0, 0, allowed * (top - largest))
