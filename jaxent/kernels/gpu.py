@@ -203,7 +203,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
 
 def slopes_of(piece: Piece, slopes: Slopes) -> Array:
     """The gradient of a piece of logits, before they are capped."""
-    x, share, outside, hit = piece
+    x, share, _, hit = piece
     # No class is above the largest, but where a position is dropped: 0 times 1 there.
     top = across(slopes.largest, x)
     d = across(slopes.others, x) * exp_from(jnp.minimum(x, top), top)
@@ -212,4 +212,5 @@ def slopes_of(piece: Piece, slopes: Slopes) -> Array:
         d += jnp.where(x > -jnp.inf, across(slopes.everywhere, x), 0)
     if share is not None:
         d *= (1 + share) * (1 - share)
-    return jnp.where(outside, 0, d)
+    # Past the last class it is finite, which is enough: the classifier is 0 there.
+    return d
