@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxent
-from benchmarks import compiled
+from benchmarks import compiled, traffic
 
 CHIPS = [
     pytest.param(chip, marks=pytest.mark.skipif(bool(why), reason=str(why)))
@@ -26,6 +26,14 @@ READS_AND_WRITES = {
 }
 MIB = 25
 """Of temporaries: an H100 keeps 256 partial sums of each position."""
+
+
+@chip
+def test_a_pass_is_a_pass(chip):
+    """The measure itself: x + 1 reads an array and writes one."""
+    n, v = 512, 1024
+    program = compiled.program_of(lambda x: x + 1, chip, ((n, v), jnp.float32))
+    assert traffic.passes(program, n * v, 4) == pytest.approx(2, abs=0.01)
 
 
 @chip
