@@ -19,7 +19,8 @@ import jaxent
 from jaxent.kernels import _hopper, gpu
 
 simulated = pytest.mark.skipif(
-    not hasattr(plgpu, "InterpretGPUParams"), reason="this JAX interprets no GPU kernels"
+    not hasattr(plgpu, "InterpretGPUParams"),
+    reason="this JAX interprets no GPU kernels",
 )
 CLASSES = 64
 """Of a tile here, so that small heads have several."""
@@ -87,7 +88,10 @@ def unmasked():
 @contextlib.contextmanager
 def watched(monkeypatch):
     """The interpreter of JAX 0.12, with the reads of wgmma checked for races."""
-    from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks, interpret_pallas_call
+    from jax._src.pallas.mosaic_gpu.interpret import (
+        gpu_callbacks,
+        interpret_pallas_call,
+    )
 
     honest = gpu_callbacks.wgmma
 

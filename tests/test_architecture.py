@@ -13,7 +13,7 @@ PACKAGE = ROOT / "jaxent"
 # one floor may import those to their left.
 FLOORS = (
     ("_types",),
-    ("_exact", "_ratios", "_checks", "_options"),
+    ("_elementary", "_exact", "_ratios", "_checks", "_options"),
     ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunked",
      "_heads", "_candidates", "samplers", "kernels"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
@@ -150,8 +150,12 @@ FOREIGN = re.compile(
 ENGINE = {"_sums", "_statistics", "_information"}
 # What `certify` holds the engine against is a second arithmetic by intention.
 TRUTHS = {"_truth", "_truth_of_measures", "_certify_inputs"}
-EXPONENTIALS = ENGINE | TRUTHS | {"_exact", "_ratios", "_divergence", "_reduce"}
-LOGARITHMS = ENGINE | TRUTHS | {"_exact", "_ratios", "_candidates", "_columns"}
+EXPONENTIALS = (
+    ENGINE | TRUTHS | {"_elementary", "_exact", "_ratios", "_divergence", "_reduce"}
+)
+LOGARITHMS = (
+    ENGINE | TRUTHS | {"_elementary", "_exact", "_ratios", "_candidates", "_columns"}
+)
 
 
 @source
@@ -168,6 +172,14 @@ def test_the_arithmetic_has_one_place(path):
             assert not classes or path.stem in ENGINE, f"{called} over the classes"
         if last in {"pmax", "logsumexp", "log_softmax", "softmax"}:
             assert path.stem in ENGINE or last == "pmax", called
+
+
+@source
+def test_functions_are_asked_for_at_their_most_accurate(path):
+    """Of `_elementary`, not of JAX, whose default is coarse on TPUs."""
+    coarse = re.compile(r"(jnp|lax|jax\.numpy|jax\.lax)\.(exp|expm1|log|log1p|tanh)")
+    if path.stem not in {"_elementary"} | TRUTHS:
+        assert not any(coarse.fullmatch(called) for called, _ in calls(path))
 
 
 @source

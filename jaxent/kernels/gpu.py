@@ -18,8 +18,8 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from .. import _checks, _options
 from .._chunked import Head, matmul
 from .._heads import DEFAULT_MEMORY
-from .._sums import Rest, exp_from
-from ._fused_head import HeadSums, How, Slopes
+from .._sums import Rest
+from ._fused_head import HeadSums, How, Slopes, exp_from
 from ._hopper import (
     CLASSES,
     HALF,

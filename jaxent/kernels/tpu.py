@@ -18,8 +18,8 @@ from jax.experimental.pallas import tpu as pltpu
 
 from .._chunked import Head
 from .._exact import widen
-from .._sums import Rest, exp_from
-from ._fused_head import HeadSums, How, Slopes, capped
+from .._sums import Rest
+from ._fused_head import HeadSums, How, Slopes, capped, exp_from
 from ._vmem import LANES, VMEM
 from ._vmem import tiles as tiles
 
