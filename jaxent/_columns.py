@@ -14,6 +14,7 @@ from . import _checks, _heads, _options
 from ._candidates import Candidates, renumbered
 from ._checks import fail
 from ._chunked import Head, matmul
+from ._elementary import log
 from ._exact import computing_dtype
 from ._labels import class_ids, drop
 from ._sigmoid import binary_cross_entropy_of
@@ -137,7 +138,7 @@ def _without_log_q(columns: Columns) -> Columns:
 
     def log_of(counts: Array) -> Array:
         counts = counts.astype(columns.true.dtype)
-        return jnp.log(jnp.where(counts > 0, counts, jnp.nan))
+        return log(jnp.where(counts > 0, counts, jnp.nan))
 
     _, own, drawn = columns.candidates
     return columns._replace(

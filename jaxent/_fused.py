@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ._chunked import PyTree, Rows, chunked_map, chunked_sum
+from ._elementary import tanh
 from ._exact import product, regularized
 from ._heads import Given, Settings, laid
 from ._information import entropy_of_logits, kl_of_logits
@@ -133,7 +134,7 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     if softcap is None:
         return logits
     cap = jnp.asarray(softcap, logits.dtype)
-    return cap * jnp.tanh(logits / cap)
+    return cap * tanh(logits / cap)
 
 
 def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._exact import difference, log1p, phi, product
+from ._elementary import exp, expm1, log, log1p, tanh
+from ._exact import difference, phi, product
 from ._ratios import jensen_shannon
 from ._statistics import class_pairs, top_class
 from ._sums import one_hot
@@ -76,12 +77,12 @@ def kl_of_logits(a: Array, b: Array) -> Array:
     )
     near = (jnp.abs(d) < 1) & (p != 0)
     # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
-    mass = jnp.exp(b - largest_b + (gap - log_z_a))
+    mass = exp(b - largest_b + (gap - log_z_a))
     far = mass - product(p, 1 + d)
     excess = jnp.sum(jnp.where(near, p * phi(jnp.where(near, d, 0)), far), axis=-1)
     direct = (gap + (log_z_b - log_z_a))[..., 0]
     forbidden = jnp.any((p > 0) & (b == -jnp.inf), axis=-1)
-    value = jnp.where(direct < 20, jnp.log1p(excess), direct)
+    value = jnp.where(direct < 20, log1p(excess), direct)
     return jnp.where(forbidden & jnp.isfinite(largest_b[..., 0]), jnp.inf, value)
 
 
@@ -93,7 +94,7 @@ def _kl_of_logits_jvp(primals, tangents):
     p, q, d, _ = _difference(a, b)
     ratio = d - kl[..., None]
     near = (jnp.abs(ratio) < 1) & (p != 0)
-    excess = jnp.where(near, p * jnp.expm1(jnp.where(near, ratio, 0)), q - p)
+    excess = jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), q - p)
     return kl, jnp.sum(excess * db - product(p, d) * da, axis=-1)
 
 
@@ -101,7 +102,7 @@ def _kl_of_logits_jvp(primals, tangents):
 def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
     p, q, ratio, near = _log_ratio(a, b)
-    v = jnp.tanh(ratio / 2)
+    v = tanh(ratio / 2)
     small = (p + q) / 4 * (ratio * v + log1p(-v * v))
     return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
 
@@ -109,7 +110,7 @@ def js_of_logits(a: Array, b: Array) -> Array:
 @js_of_logits.defjvp
 def _js_of_logits_jvp(primals, tangents):
     p, q, ratio, near = _log_ratio(*primals)
-    v = jnp.tanh(ratio / 2)
+    v = tanh(ratio / 2)
     tangent = jnp.zeros_like(p[..., 0])
     for prob, other, sign, dx in ((p, q, -1, tangents[0]), (q, p, 1, tangents[1])):
         # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
@@ -117,7 +118,7 @@ def _js_of_logits_jvp(primals, tangents):
         # and then that class's own s: so that no 1 − p is left to cancel.
         top = one_hot(top_class(prob), prob)
         apart = jnp.any(top & ~near, axis=-1, keepdims=True)
-        log_2 = jnp.log(jnp.asarray(2, p.dtype))
+        log_2 = log(jnp.asarray(2, p.dtype))
         far = jnp.where(apart, 0, log_2) - log1p(other / jnp.where(prob == 0, 1, prob))
         close = log1p(sign * v) - jnp.where(apart, log_2, 0)
         slope = jnp.where(near, close, far) / 2

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ._elementary import exp
 from ._exact import product, widen
 
 # Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
@@ -78,15 +79,15 @@ def weighted_of(x: Array, weights: Array) -> tuple[Rest, Weights]:
     found = lax.platform_dependent(
         lax.stop_gradient(x),
         lax.stop_gradient(weights),
-        cpu=functools.partial(_by_groups, functools.partial(_weighted, _top)),
-        default=functools.partial(_weighted, _top_in_one_pass),
+        cpu=functools.partial(_by_groups, _weighted),
+        default=_weighted_in_one_pass,
     )
     return Rest(*found[:3]), Weights(*found[3:])
 
 
-def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Array, ...]:
+def _weighted(x: Array, weights: Array) -> tuple[Array, ...]:
     x = widen(x)
-    top = find_top(x)
+    top = _top(x)
     hit = x == top.label_logit[..., None]
     distance = product(weights, top.label_logit[..., None] - x)
     at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
@@ -125,9 +126,9 @@ def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
     return largest, jnp.sum(exp_from(others, largest[..., None]), axis=-1)
 
 
-def exp_from(x: Array, largest: Array) -> Array:
+def exp_from(x: Array, largest: Array, exp: Callable = exp) -> Array:
     """exp(x − largest); 0 where there is none, −inf."""
-    return jnp.exp(x - jnp.where(largest == -jnp.inf, 0, largest))
+    return exp(x - jnp.where(largest == -jnp.inf, 0, largest))
 
 
 def _is_sharded(x: Array) -> bool:
@@ -179,24 +180,64 @@ def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
 
     def merge(a: tuple, b: tuple) -> tuple:
-        largest = jnp.maximum(a[0], b[0])
-        total = a[1] * exp_from(a[0], largest) + b[1] * exp_from(b[0], largest)
-        return largest, total, jnp.maximum(a[2], b[2])
+        return *_joined(a[:2], b[:2]), jnp.maximum(a[2], b[2])
 
-    others = jnp.where(hit, low, x), jnp.where(hit, zero, 1), jnp.where(hit, x, low)
-    return Rest(*lax.reduce(others, (low, zero, low), merge, (x.ndim - 1,)))
+    others, label = jnp.where(hit, low, x), jnp.where(hit, x, low)
+    counts = (others > low).astype(x.dtype)
+    found = lax.reduce((others, counts, label), (low, zero, low), merge, (x.ndim - 1,))
+    return _without_infinity(*found)
 
 
 def _top_in_one_pass(x: Array) -> Rest:
     x = widen(x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+    each = jnp.full_like(x, low), jnp.zeros_like(x), x
+    return _without_infinity(
+        *lax.reduce(each, (low, zero, low), _top_of_two, (x.ndim - 1,))
+    )
+
+
+def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Array, ...]:
+    x = widen(x)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+
+    def seen_from(top: Array, own: Array, *sums: Array) -> Weights:
+        distance, at_top, off_top = sums
+        is_top, all_of_it = own == top, at_top + off_top
+        fall = jnp.where(top == -jnp.inf, 0, top - own)
+        return Weights(
+            distance + product(all_of_it, fall),
+            jnp.where(is_top, at_top, 0),
+            jnp.where(is_top, off_top, all_of_it),
+        )
 
     def merge(a: tuple, b: tuple) -> tuple:
-        # Of two tops the smaller joins the others.
-        top, other = jnp.maximum(a[2], b[2]), jnp.minimum(a[2], b[2])
-        largest = jnp.maximum(jnp.maximum(a[0], b[0]), other)
-        total = a[1] * exp_from(a[0], largest) + b[1] * exp_from(b[0], largest)
-        return largest, total + exp_from(other, largest), top
+        top = _top_of_two(a[:3], b[:3])
+        both = (seen_from(top[2], *c[2:]) for c in (a, b))
+        return *top, *(p + q for p, q in zip(*both, strict=True))
 
-    none = jnp.full_like(x, low), jnp.zeros_like(x), x
-    return Rest(*lax.reduce(none, (low, zero, low), merge, (x.ndim - 1,)))
+    none = jnp.zeros_like(x)
+    each = jnp.full_like(x, low), none, x, none, weights.astype(x.dtype), none
+    start = low, zero, low, zero, zero, zero
+    found = lax.reduce(each, start, merge, (x.ndim - 1,))
+    return *_without_infinity(*found[:3]), *found[3:]
+
+
+def _top_of_two(a: tuple, b: tuple) -> tuple:
+    """Of two tops the smaller joins the others."""
+    other = jnp.minimum(a[2], b[2])
+    alone = other, (other > -jnp.inf).astype(other.dtype)
+    return *_joined(_joined(a[:2], b[:2]), alone), jnp.maximum(a[2], b[2])
+
+
+def _joined(a: tuple, b: tuple) -> tuple[Array, Array]:
+    """The largest of both, and the sum of both over it, by one exponential."""
+    (x, s), (y, t) = a, b
+    largest = jnp.maximum(x, y)
+    shrink = exp_from(jnp.minimum(x, y), largest)
+    return largest, jnp.where(x >= y, s + t * shrink, s * shrink + t)
+
+
+def _without_infinity(largest: Array, total: Array, label_logit: Array) -> Rest:
+    """NaN in place of a sum over +inf: no exponential met it."""
+    return Rest(largest, jnp.where(largest == jnp.inf, jnp.nan, total), label_logit)

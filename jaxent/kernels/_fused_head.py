@@ -20,7 +20,11 @@ from .._exact import product
 from .._labels import drop
 from .._statistics import _pair
 from .._sums import Rest
+from .._sums import exp_from as _exp_from
 from .._types import Number
+
+# In a kernel: Mosaic's compilers refuse to be asked for an accuracy.
+exp_from = functools.partial(_exp_from, exp=jnp.exp)
 
 
 class How(NamedTuple):

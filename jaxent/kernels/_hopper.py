@@ -7,6 +7,7 @@ two multiply them, 64 positions each, and have the logits in their registers.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -204,6 +205,8 @@ def launch(
     )(head._replace(bias=bias), rows)
 
 
+# JAX 0.10 has an index to load at.
+WHOLE = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
 AXES = ("part", "block", "group")
 
 
@@ -257,4 +260,4 @@ def _product(ring, group, start, depth, total):
 
 def _loaded(ref: Any, layout: Any) -> Array:
     # Not optimized: from device memory, as the layout has it.
-    return plgpu.load(ref, layout=layout, optimized=False)
+    return plgpu.load(ref, *WHOLE, layout=layout, optimized=False)

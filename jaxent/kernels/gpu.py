@@ -18,8 +18,8 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from .. import _checks, _options
 from .._chunked import Head, matmul
 from .._heads import DEFAULT_MEMORY
-from .._sums import Rest, exp_from
-from ._fused_head import HeadSums, How, Slopes
+from .._sums import Rest
+from ._fused_head import HeadSums, How, Slopes, exp_from
 from ._hopper import (
     CLASSES,
     HALF,
@@ -125,10 +125,10 @@ def sums_with(found: tuple[Array, ...], piece: Piece) -> tuple[Array, ...]:
 
 def merged(labels, largest, total, label_logit, distance=None, allowed=None):
     """Of sums of parts [parts, N], each over its own largest, those of all."""
-    top = jnp.max(largest, axis=0)
+    top = jnp.max(largest, axis=0, keepdims=True)
     total = jnp.sum(total * exp_from(largest, top), axis=0)
     label_logit = jnp.where(labels < 0, 0, jnp.max(label_logit, axis=0))
-    rest = Rest(top, total, label_logit)
+    rest = Rest(top[0], total, label_logit)
     if distance is None or allowed is None:
         return HeadSums(rest, None, None)
     distance += jnp.where(allowed == 0, 0, allowed * (top - largest))
@@ -203,7 +203,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
 
 def slopes_of(piece: Piece, slopes: Slopes) -> Array:
     """The gradient of a piece of logits, before they are capped."""
-    x, share, outside, hit = piece
+    x, share, _, hit = piece
     # No class is above the largest, but where a position is dropped: 0 times 1 there.
     top = across(slopes.largest, x)
     d = across(slopes.others, x) * exp_from(jnp.minimum(x, top), top)
@@ -212,4 +212,5 @@ def slopes_of(piece: Piece, slopes: Slopes) -> Array:
         d += jnp.where(x > -jnp.inf, across(slopes.everywhere, x), 0)
     if share is not None:
         d *= (1 + share) * (1 - share)
-    return jnp.where(outside, 0, d)
+    # Past the last class it is finite, which is enough: the classifier is 0 there.
+    return d

@@ -19,10 +19,13 @@ from jax.experimental.pallas import tpu as pltpu
 from .._chunked import Head
 from .._exact import widen
 from .._sums import Rest
-from ._functions import exp_from, tanh
+from .._sums import exp_from as _exp_from
+from ._functions import exp, tanh
 from ._fused_head import HeadSums, How, Slopes
 from ._vmem import LANES, VMEM
 from ._vmem import tiles as tiles
+
+exp_from = functools.partial(_exp_from, exp=exp)
 
 # The first axis of a grid is of blocks that stay, and cores may share it. Along the
 # second the other matrix streams past, in turn and on one core: sums are carried.
