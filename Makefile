@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format bench bench-quick test-matrix clean
+.PHONY: demo test lint format bench bench-quick test-matrix test-accelerators clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
@@ -50,5 +50,17 @@ test-on:
 	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
+# Compiled by the compilers of TPUs and GPUs, which need neither; and a table of it.
+test-accelerators:
+	$(MAKE) test-compiled EXTRA=tpu
+	$(MAKE) test-compiled EXTRA=gpu
+	@cat docs/results/accelerators.md
+
+.PHONY: test-compiled
+test-compiled:
+	test -x .venv-$(EXTRA)/bin/python || $(PYTHON) -m venv .venv-$(EXTRA)
+	.venv-$(EXTRA)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,$(EXTRA)]'
+	JAXENT_RESULTS=docs/results .venv-$(EXTRA)/bin/python -m pytest -n $(JOBS) -q tests/accelerators
+
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest demo-output
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-tpu .venv-gpu demo-output

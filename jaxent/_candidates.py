@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from . import _options
 from ._checks import fail
+from ._elementary import expm1, log1p
 from ._exact import power, widen
 from ._labels import class_ids
 from ._types import Number
@@ -94,12 +95,12 @@ def log_uniform_law(num_classes: int, weights: None) -> Law:
         octave, place, chance = jax.random.bits(key, (3, count), jnp.uint32)
         low = jnp.uint32(1) << octave % num_classes.bit_length()
         y = low | place & (low - 1)
-        share = low.astype(jnp.float32) * jnp.log1p(1 / y.astype(jnp.float32))
+        share = low.astype(jnp.float32) * log1p(1 / y.astype(jnp.float32))
         kept = (chance >> 8).astype(jnp.float32) < 2.0**24 * share
         return jnp.where(kept & (y <= num_classes), y - 1, -1).astype(jnp.int32)
 
     def prob(ids: Array) -> Array:
-        return jnp.log1p(1 / (ids + 1).astype(jnp.float32)) / math.log1p(num_classes)
+        return log1p(1 / (ids + 1).astype(jnp.float32)) / math.log1p(num_classes)
 
     return Law(propose, prob, num_classes)
 
@@ -185,8 +186,8 @@ def first_ones(x: Array) -> Array:
 
 def expected_count(prob: Array, count: int, tries: Array) -> Array:
     """Of a class among `count` draws; drawn without repeats, after so many tries."""
-    repeated = tries.astype(prob.dtype) * jnp.log1p(-prob)
-    return jnp.where(tries == count, count * prob, -jnp.expm1(repeated))
+    repeated = tries.astype(prob.dtype) * log1p(-prob)
+    return jnp.where(tries == count, count * prob, -expm1(repeated))
 
 
 @functools.partial(jax.jit, static_argnames=("law", "sizes"), inline=True)

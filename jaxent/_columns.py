@@ -16,6 +16,7 @@ from ._checks import fail
 from ._chunked import matmul
 from ._chunks import Head
 from ._classes import ClassInputs
+from ._elementary import log
 from ._exact import computing_dtype
 from ._labels import class_ids, drop
 from ._pair_losses import cross_entropy_of, distribution_label_loss, integer_label_loss
@@ -139,7 +140,7 @@ def _without_log_q(columns: Columns) -> Columns:
 
     def log_of(counts: Array) -> Array:
         counts = counts.astype(columns.true.dtype)
-        return jnp.log(jnp.where(counts > 0, counts, jnp.nan))
+        return log(jnp.where(counts > 0, counts, jnp.nan))
 
     _, own, drawn = columns.candidates
     return columns._replace(

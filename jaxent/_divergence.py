@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from . import _checks, _options
 from ._classes import classes_last
+from ._elementary import exp
 from ._exact import widen_both
 from ._information import js_of_logits, kl_of_logits
 from ._labels import drop
@@ -274,7 +275,7 @@ def _summed(
 def _relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
     settled = (log_p == -jnp.inf) & ~jnp.isnan(log_q)
     ratio = jnp.where(settled, 0, log_p - log_q)
-    return jnp.exp(log_p) * ratio
+    return exp(log_p) * ratio
 
 
 def _js(p: Array, q: Array) -> Array:

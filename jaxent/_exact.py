@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from ._elementary import exp, expm1, log, log1p, quotient
+
 
 def computing_dtype(*arrays: Array) -> jnp.dtype:
     """What the library computes in: float64 if any of the arrays is, else float32."""
@@ -53,10 +55,11 @@ def sigmoid_pair(margin: Array) -> Pair:
 
     ±inf are settled: (0, 0, 1) and (inf, 1, 0), with finite derivatives.
     """
-    e = jnp.exp(-jnp.abs(margin))
+    e = exp(-jnp.abs(margin))
     right = margin >= 0
-    nll = jnp.maximum(-margin, 0) + jnp.log1p(e)
-    return Pair(nll, jnp.where(right, e, 1) / (1 + e), jnp.where(right, 1, e) / (1 + e))
+    nll = jnp.maximum(-margin, 0) + log1p(e)
+    wrong, true = jnp.where(right, e, 1), jnp.where(right, 1, e)
+    return Pair(nll, quotient(wrong, 1 + e), quotient(true, 1 + e))
 
 
 @sigmoid_pair.defjvp
@@ -84,21 +87,20 @@ def _weighted_jvp(primals, tangents):
     return weighted(weight, loss), weight * tangents[1] + finite * tangents[0]
 
 
-@jax.custom_jvp
-def log1p(x: Array) -> Array:
-    """log(1 + x), also where XLA's own float64 one on CPU is off by 128 ULP: below −0.3
-    (measured in JAX 0.10 and 0.12). There 1 + x is rounded by less than the logarithm.
-    """
-    if x.dtype != jnp.float64:
-        return jnp.log1p(x)
-    low = x < -0.3
-    return jnp.where(low, jnp.log(1 + jnp.where(low, x, 0)), jnp.log1p(x))
-
-
-@log1p.defjvp
-def _log1p_jvp(primals, tangents):
-    (x,) = primals
-    return log1p(x), tangents[0] / (1 + x)
+def regularized(
+    value: Array,
+    smooth: Array | None,
+    log_normalizer: Array,
+    label_smoothing: ArrayLike | None,
+    z_loss: ArrayLike | None,
+) -> Array:
+    """The label's loss, with its mean over the classes mixed in, and the z-loss."""
+    if label_smoothing is not None and smooth is not None:
+        alpha = jnp.asarray(label_smoothing, value.dtype)
+        value = product(1 - alpha, value) + alpha * smooth
+    if z_loss is not None:
+        value += jnp.asarray(z_loss, value.dtype) * log_normalizer**2
+    return value
 
 
 def atanh(x: Array) -> Array:
@@ -109,7 +111,7 @@ def atanh(x: Array) -> Array:
 @jax.custom_jvp
 def xlogy(x: Array, y: Array) -> Array:
     """x·log y with 0·log 0 = 0, a constant: there its derivatives are 0 too."""
-    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * jnp.log(y))
+    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * log(y))
 
 
 @xlogy.defjvp
@@ -118,7 +120,7 @@ def _xlogy_jvp(primals, tangents):
     dx, dy = tangents
     settled = (x == 0) & (y == 0)
     safe_y = jnp.where(settled, 1, y)
-    return xlogy(x, y), jnp.log(safe_y) * dx + x / safe_y * dy
+    return xlogy(x, y), log(safe_y) * dx + x / safe_y * dy
 
 
 @jax.custom_jvp
@@ -138,7 +140,7 @@ def _xlog1py_jvp(primals, tangents):
 @jax.custom_jvp
 def reciprocal(x: Array) -> Array:
     """1/x, differentiable where x² underflows."""
-    return 1 / x
+    return quotient(jnp.ones_like(x), x)
 
 
 @reciprocal.defjvp
@@ -151,13 +153,13 @@ def _reciprocal_jvp(primals, tangents):
 def box_cox(nll: Array, exponent: Array) -> Array:
     """(1 − p^q)/q of −log p and q ≥ 0; −log p itself at q = 0."""
     safe = jnp.where(exponent == 0, 1, exponent)
-    return jnp.where(exponent == 0, nll, -jnp.expm1(-safe * nll) / safe)
+    return jnp.where(exponent == 0, nll, -expm1(-safe * nll) / safe)
 
 
 @box_cox.defjvp
 def _box_cox_jvp(primals, tangents):
     nll, exponent = primals
-    power_q = jnp.exp(-product(exponent, nll))
+    power_q = exp(-product(exponent, nll))
     value = box_cox(nll, exponent)
     # p^q, not 1 − (1 − p^q), which loses it; and (p^q·(−log p) − value)/q.
     settled = jnp.isinf(nll) & (exponent != 0)
@@ -184,7 +186,7 @@ def _power_jvp(primals, tangents):
     zero = base == 0
     safe = jnp.where(zero, 1, base)
     slope = jnp.where(zero, 0, exponent * power(safe, exponent - 1))
-    log_slope = jnp.where(zero, 0, jnp.log(safe) * value)
+    log_slope = jnp.where(zero, 0, log(safe) * value)
     return value, slope * tangents[0] + log_slope * tangents[1]
 
 
@@ -209,7 +211,7 @@ def _focal_jvp(primals, tangents):
     zero = one_minus_prob < jnp.finfo(one_minus_prob.dtype).tiny
     ratio = jnp.where(zero, 1, finite * reciprocal(jnp.where(zero, 1, one_minus_prob)))
     tangent = weight * d_nll + gamma * ratio * weight * d_one_minus_prob
-    log_slope = jnp.log(jnp.where(zero | infinite, 1, one_minus_prob))
+    log_slope = log(jnp.where(zero | infinite, 1, one_minus_prob))
     tangent += log_slope * finite * weight * d_gamma
     return focal(nll, one_minus_prob, gamma), tangent
 

@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 from ._chunked import chunked_map, chunked_sum
 from ._chunks import PyTree, Rows
 from ._classes import ClassInputs
-from ._exact import product
+from ._elementary import tanh
+from ._exact import product, regularized
 from ._explicit import on_devices
 from ._heads import Given, Settings, laid
 from ._information import entropy_of_logits, kl_of_logits
@@ -22,6 +23,7 @@ from ._pair_losses import cross_entropy_of, integer_label_loss
 from ._reduce import divided
 from ._statistics import statistics
 from ._types import Reduction
+from .kernels._fused_head import How, head_numbers
 
 
 class LinearSoftmaxStatistics(NamedTuple):
@@ -83,18 +85,47 @@ def reduced(
     if reduction == "none":
         return on_devices(values, given, shared, settings, summed=False)
     found = on_devices(total, given, shared, settings, summed=True)
-    if reduction == "sum":
-        return found
-    batch, keep = given.heads[0].hidden.shape[:-1], given.where
-    if given.labels is not None:
-        keep = kept(given.labels, keep, settings.ignore_index)
-    axes = tuple(range(len(batch)))
-    return divided(found, batch, keep, given.weights, reduction=reduction, axis=axes)
+    return _divided(found, given, settings, reduction)
 
 
 reduced_jit = jax.jit(
     reduced, static_argnames=("settings", "reduction", "loss"), inline=True
 )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("settings", "reduction", "how"), inline=True
+)
+def kernel_cross_entropy(
+    given: Given,
+    shared: PyTree,
+    *,
+    settings: Settings,
+    reduction: Reduction,
+    how: How,
+) -> Array:
+    """The cross-entropy of a fused head, by the kernels of a chip."""
+    (head,), rows, batch = laid(given, settings)
+    assert rows.labels is not None
+    n = head_numbers(how, head, rows.labels, rows.keep)
+    values = regularized(n.nll, n.uniform_nll, n.log_normalizer, **shared)
+    _, poison = class_ids(None, rows.labels, rows.keep, head.classifier.shape[0])
+    values = product(rows.weights, drop(values * poison, rows.keep))
+    if reduction == "none":
+        return values.reshape(batch)
+    return _divided(jnp.sum(values), given, settings, reduction)
+
+
+def _divided(
+    total: Array, given: Given, settings: Settings, reduction: Reduction
+) -> Array:
+    if reduction == "sum":
+        return total
+    batch, keep = given.heads[0].hidden.shape[:-1], given.where
+    if given.labels is not None:
+        keep = kept(given.labels, keep, settings.ignore_index)
+    axes = tuple(range(len(batch)))
+    return divided(total, batch, keep, given.weights, reduction=reduction, axis=axes)
 
 
 @functools.partial(jax.jit, static_argnames="settings", inline=True)
@@ -115,7 +146,7 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     cap = jnp.asarray(softcap, logits.dtype)
     # A class that a bias of −inf forbids stays so: tanh would give it −cap.
     forbidden = logits == -jnp.inf
-    capped = cap * jnp.tanh(jnp.where(forbidden, 0, logits) / cap)
+    capped = cap * tanh(jnp.where(forbidden, 0, logits) / cap)
     return jnp.where(forbidden, -jnp.inf, capped)
 
 

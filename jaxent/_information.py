@@ -14,10 +14,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from ._classes import WHOLE, Classes
-from ._exact import difference, log1p, phi, product
+from ._elementary import exp, expm1, log, log1p, tanh
+from ._exact import difference, phi, product
 from ._ratios import jensen_shannon
+from ._row_groups import in_cache
 from ._statistics import class_pairs
-from ._sums import in_cache, one_hot
+from ._sums import one_hot
 
 
 @jax.custom_jvp
@@ -85,12 +87,12 @@ def _kl(a: Array, b: Array, classes: Classes) -> Array:
     )
     near = (jnp.abs(d) < 1) & (p != 0)
     # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
-    mass = jnp.exp(b - largest_b + (gap - log_z_a))
+    mass = exp(b - largest_b + (gap - log_z_a))
     far = mass - product(p, 1 + d)
     excess = jnp.where(near, p * phi(jnp.where(near, d, 0)), far)
     direct = (gap + (log_z_b - log_z_a))[..., 0]
     forbidden = classes.any((p > 0) & (b == -jnp.inf)) & jnp.isfinite(largest_b)
-    value = jnp.where(direct < 20, jnp.log1p(classes.sum(excess)), direct)
+    value = jnp.where(direct < 20, log1p(classes.sum(excess)), direct)
     return jnp.where(forbidden[..., 0], jnp.inf, value)
 
 
@@ -102,7 +104,7 @@ def _kl_of_logits_jvp(primals, tangents):
     p, q, d, _ = _difference(a, b, classes)
     ratio = d - kl[..., None]
     near = (jnp.abs(ratio) < 1) & (p != 0)
-    excess = jnp.where(near, p * jnp.expm1(jnp.where(near, ratio, 0)), q - p)
+    excess = jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), q - p)
     return kl, classes.sum(excess * db - product(p, d) * da)
 
 
@@ -114,7 +116,7 @@ def js_of_logits(a: Array, b: Array) -> Array:
 
 def _js(a: Array, b: Array) -> Array:
     p, q, ratio, near = _log_ratio(a, b)
-    v = jnp.tanh(ratio / 2)
+    v = tanh(ratio / 2)
     small = (p + q) / 4 * (ratio * v + log1p(-v * v))
     return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
 
@@ -123,7 +125,7 @@ def _js(a: Array, b: Array) -> Array:
 def _js_of_logits_jvp(primals, tangents):
     value = js_of_logits(*primals)
     p, q, ratio, near = _log_ratio(*primals)
-    v = jnp.tanh(ratio / 2)
+    v = tanh(ratio / 2)
     tangent = jnp.zeros_like(value)
     for prob, other, sign, dx in ((p, q, -1, tangents[0]), (q, p, 1, tangents[1])):
         # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
@@ -131,7 +133,7 @@ def _js_of_logits_jvp(primals, tangents):
         # and then that class's own s: so that no 1 − p is left to cancel.
         top = one_hot(WHOLE.top(prob), prob)
         apart = jnp.any(top & ~near, axis=-1, keepdims=True)
-        log_2 = jnp.log(jnp.asarray(2, p.dtype))
+        log_2 = log(jnp.asarray(2, p.dtype))
         far = jnp.where(apart, 0, log_2) - log1p(other / jnp.where(prob == 0, 1, prob))
         close = log1p(sign * v) - jnp.where(apart, log_2, 0)
         slope = jnp.where(near, close, far) / 2

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ._classes import Classes, ClassInputs, allowed_logits, classes_last
-from ._exact import computing_dtype, product, widen, widen_both
+from ._exact import computing_dtype, product, regularized, widen, widen_both
 from ._labels import class_ids, drop, kept, uniform
 from ._statistics import (
     class_pairs,
@@ -58,8 +58,8 @@ def integer_label_loss(
         weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
         label_weight = classes.sum(jnp.where(one_hot(labels, x, classes), weights, 0))
         value = product(label_weight, value)
+    smooth = None
     if inputs.label_smoothing is not None:
-        alpha = jnp.asarray(inputs.label_smoothing, dtype)
         spread = _uniform(x, weights, classes)
         if loss is cross_entropy_of:
             # Linear in the logits: no second exponential of each.
@@ -67,9 +67,9 @@ def integer_label_loss(
             smooth = classes.sum(distance) + classes.sum(spread) * n.log_total
         else:
             smooth = _expected(x, spread, keep, loss, parameter, classes)
-        value = product(1 - alpha, value) + alpha * smooth
-    if inputs.z_loss is not None:
-        value += jnp.asarray(inputs.z_loss, dtype) * (n.largest + n.log_total) ** 2
+    value = regularized(
+        value, smooth, n.largest + n.log_total, inputs.label_smoothing, inputs.z_loss
+    )
     return drop(value * poison.astype(dtype), keep)
 
 

@@ -5,13 +5,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ._exact import atanh, log1p, phi, xlogy
+from ._elementary import exp, expm1, log, log1p
+from ._exact import atanh, phi, xlogy
 
 
 @jax.custom_jvp
 def relative_entropy(p: Array, log_q: Array) -> Array:
     """p·(log p − log q), 0 at p = 0 whatever q is; there ∂/∂p is −log q."""
-    log_p = jnp.log(jnp.where(p == 0, 1, p))
+    log_p = log(jnp.where(p == 0, 1, p))
     return jnp.where((p == 0) & ~jnp.isnan(log_q), 0, p * (log_p - log_q))
 
 
@@ -20,7 +21,7 @@ def _relative_entropy_jvp(primals, tangents):
     p, log_q = primals
     d_p, d_log_q = tangents
     zero = p == 0
-    log_p = jnp.where(zero, 0, jnp.log(jnp.where(zero, 1, p)) + 1)
+    log_p = jnp.where(zero, 0, log(jnp.where(zero, 1, p)) + 1)
     slope = log_p - jnp.where(zero & jnp.isinf(log_q), 0, log_q)
     return relative_entropy(p, log_q), slope * d_p - p * d_log_q
 
@@ -29,9 +30,9 @@ def _relative_entropy_jvp(primals, tangents):
 def generalized_relative_entropy(p: Array, log_q: Array) -> Array:
     """p·(log p − log q) + q − p = p·φ(log q − log p) ≥ 0."""
     zero = p == 0
-    ratio = log_q - jnp.log(jnp.where(zero, 1, p))
+    ratio = log_q - log(jnp.where(zero, 1, p))
     near = (jnp.abs(ratio) < 1) & ~zero
-    far = jnp.exp(log_q) - p - jnp.where(zero, 0, p * ratio)
+    far = exp(log_q) - p - jnp.where(zero, 0, p * ratio)
     return jnp.where(near, p * phi(jnp.where(near, ratio, 0)), far)
 
 
@@ -40,11 +41,9 @@ def _generalized_relative_entropy_jvp(primals, tangents):
     p, log_q = primals
     d_p, d_log_q = tangents
     zero = p == 0
-    ratio = log_q - jnp.log(jnp.where(zero, 1, p))
+    ratio = log_q - log(jnp.where(zero, 1, p))
     near = (jnp.abs(ratio) < 1) & ~zero
-    excess = jnp.where(
-        near, p * jnp.expm1(jnp.where(near, ratio, 0)), jnp.exp(log_q) - p
-    )
+    excess = jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), exp(log_q) - p)
     slope = -jnp.where(zero & jnp.isinf(log_q), 0, ratio)
     return generalized_relative_entropy(p, log_q), slope * d_p + excess * d_log_q
 
@@ -67,8 +66,8 @@ def _jensen_shannon_jvp(primals, tangents):
     d_p, d_q = tangents
     m, v, near = _jensen_shannon_parts(p, q)
     # A zero probability counts as settled, as 0·log 0 does: no derivative there.
-    log_p = jnp.where(near, log1p(-v), jnp.log(jnp.where(p == 0, m, p) / m))
-    log_q = jnp.where(near, log1p(v), jnp.log(jnp.where(q == 0, m, q) / m))
+    log_p = jnp.where(near, log1p(-v), log(jnp.where(p == 0, m, p) / m))
+    log_q = jnp.where(near, log1p(v), log(jnp.where(q == 0, m, q) / m))
     return jensen_shannon(p, q), 0.5 * (log_p * d_p + log_q * d_q)
 
 

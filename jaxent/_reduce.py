@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
+from ._elementary import exp
 from ._exact import computing_dtype, widen, widen_both
 from ._labels import drop
 from ._types import Axis, AxisName, Reduction, Shape
@@ -229,7 +230,7 @@ def perplexity(mean_nll: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
 
 @functools.partial(jax.jit, inline=True)
 def _perplexity(mean_nll: Array) -> Array:
-    return jnp.exp(widen(mean_nll))
+    return exp(widen(mean_nll))
 
 
 def bits_per_byte(

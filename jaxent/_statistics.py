@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ._classes import WHOLE, Classes
+from ._elementary import exp, log, log1p, quotient
 from ._exact import Pair, difference, product, widen
 from ._labels import drop
 from ._sums import (
@@ -102,16 +103,16 @@ def _pair(sums: Rest) -> tuple[Pair, Array, Array]:
     others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
     m, low = difference(label_logit, others)
     ahead = m >= 0
-    e = jnp.exp(-jnp.abs(m))
+    e = exp(-jnp.abs(m))
     e -= e * jnp.where(ahead, low, -low)
     rest, own = jnp.where(ahead, sums.total * e, sums.total), jnp.where(ahead, 1, e)
     total = rest + own
-    log_total = jnp.where(ahead, jnp.log1p(rest), jnp.log(total))
+    log_total = jnp.where(ahead, log1p(rest), log(total))
     nll = log_total - jnp.where(ahead, 0, m)
     return (
-        Pair(nll, rest / total, own / total),
+        Pair(nll, quotient(rest, total), quotient(own, total)),
         log_total,
-        jnp.where(ahead, e, 1) / total,
+        quotient(jnp.where(ahead, e, 1), total),
     )
 
 

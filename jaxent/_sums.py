@@ -9,20 +9,16 @@ of `_statistics` are.
 """
 
 import functools
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from ._classes import WHOLE, Classes
+from ._elementary import exp
 from ._exact import product, widen, widen_both
-
-# Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
-# from 4096 × 1000 to 256 × 131072; twice or half is as good).
-GROUP = 2**18
+from ._row_groups import by_groups, is_sharded
 
 
 class Rest(NamedTuple):
@@ -53,27 +49,13 @@ def one_hot(labels: Array, like: Array, classes: Classes = WHOLE) -> Array:
     return classes.local(labels, like.shape[-1])[..., None] == ids
 
 
-def in_cache(
-    function: Callable[..., Array], *rows: Array, classes: Classes = WHOLE
-) -> Array:
-    """`function`, row by row, of arrays [..., V].
-
-    On CPU a few rows at a time, so that what it makes of them stays in the cache.
-    """
-    if classes.names:
-        # What devices send each other is of all rows at once.
-        return function(*rows)
-    grouped = functools.partial(_by_groups, function)
-    return lax.platform_dependent(*rows, cpu=grouped, default=function)
-
-
 def rest_of(x: Array, labels: Array, classes: Classes = WHOLE) -> Rest:
     """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
     own = classes.local(labels, x.shape[-1])
     found = lax.platform_dependent(
         lax.stop_gradient(x),
         own,
-        cpu=functools.partial(_by_groups, _rest),
+        cpu=functools.partial(by_groups, _rest),
         default=_rest_in_one_pass,
     )
     rest, here = Rest(*found), (own >= 0) & (own < x.shape[-1])
@@ -98,7 +80,7 @@ def top_of(x: Array, classes: Classes = WHOLE) -> Rest:
     """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
     found = lax.platform_dependent(
         lax.stop_gradient(x),
-        cpu=functools.partial(_by_groups, _top),
+        cpu=functools.partial(by_groups, _top),
         default=_top_in_one_pass,
     )
     rest = Rest(*found)
@@ -139,14 +121,14 @@ def weighted_of(
     return lax.platform_dependent(
         x,
         weights,
-        cpu=functools.partial(_by_groups, functools.partial(_weighted, _top)),
-        default=functools.partial(_weighted, _top_in_one_pass),
+        cpu=functools.partial(by_groups, _weighted),
+        default=_weighted_in_one_pass,
     )
 
 
-def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Rest, Weights]:
+def _weighted(x: Array, weights: Array) -> tuple[Rest, Weights]:
     x, weights = widen_both(x, weights)
-    top = find_top(x)
+    top = _top(x)
     return top, _weights(x, weights, top.label_logit)
 
 
@@ -161,7 +143,7 @@ def _rest(x: Array, labels: Array) -> Rest:
     x = widen(x)
     hit = one_hot(labels, x)
     largest, total = _sum_outside(hit, x)
-    if _is_sharded(x):
+    if is_sharded(x):
         label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
     else:
         label = labels[..., None]
@@ -186,56 +168,9 @@ def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
     return largest, jnp.sum(exp_from(others, largest[..., None]), axis=-1)
 
 
-def exp_from(x: Array, largest: Array) -> Array:
+def exp_from(x: Array, largest: Array, exp: Callable = exp) -> Array:
     """exp(x − largest); 0 where there is none, −inf."""
-    return jnp.exp(x - jnp.where(largest == -jnp.inf, 0, largest))
-
-
-def _is_sharded(x: Array) -> bool:
-    """By its type, where the mesh's axes are explicit: then XLA chooses no slices."""
-    return any(jax.typeof(x).sharding.spec)
-
-
-def _by_groups(sums: Callable, x: Array, *rows: Array) -> Any:
-    """`sums` of x [..., V] and arrays with its batch axes, a group of rows at a time.
-
-    Rows of a group lie a stride apart: so a share of each device's rows is in it.
-    """
-    *batch, classes = x.shape
-    count = math.prod(batch)
-    size = _group_size(count, classes)
-    if size == count or _is_sharded(x):
-        return sums(x, *rows)
-    given = (x, *rows)
-    arrays = [
-        _bits(a).reshape(size, count // size, *a.shape[len(batch) :]) for a in given
-    ]
-
-    def group(k: Array) -> tuple:
-        taken = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
-        return sums(*(_unbits(a, b.dtype) for a, b in zip(taken, given, strict=True)))
-
-    found = lax.map(group, jnp.arange(count // size, dtype=jnp.int32))
-    return jax.tree.map(lambda a: a.T.reshape(batch), found)
-
-
-def _bits(a: Array) -> Array:
-    """XLA would widen the whole of a bfloat16 array first: of bits it takes a slice."""
-    return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype == jnp.bfloat16 else a
-
-
-def _unbits(a: Array, dtype: jnp.dtype) -> Array:
-    return lax.bitcast_convert_type(a, dtype) if dtype == jnp.bfloat16 else a
-
-
-def _group_size(count: int, classes: int) -> int:
-    """How many of `count` rows to take together: a divisor of it, or all."""
-    most = max(GROUP // max(classes, 1), 1)
-    if count * classes >= 4 * GROUP:
-        for size in range(most, most // 4, -1):
-            if count % size == 0:
-                return size
-    return count
+    return exp(x - jnp.where(largest == -jnp.inf, 0, largest))
 
 
 def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
@@ -244,24 +179,64 @@ def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
 
     def merge(a: tuple, b: tuple) -> tuple:
-        largest = jnp.maximum(a[0], b[0])
-        total = a[1] * exp_from(a[0], largest) + b[1] * exp_from(b[0], largest)
-        return largest, total, jnp.maximum(a[2], b[2])
+        return *_joined(a[:2], b[:2]), jnp.maximum(a[2], b[2])
 
-    others = jnp.where(hit, low, x), jnp.where(hit, zero, 1), jnp.where(hit, x, low)
-    return Rest(*lax.reduce(others, (low, zero, low), merge, (x.ndim - 1,)))
+    others, label = jnp.where(hit, low, x), jnp.where(hit, x, low)
+    counts = (others > low).astype(x.dtype)
+    found = lax.reduce((others, counts, label), (low, zero, low), merge, (x.ndim - 1,))
+    return _without_infinity(*found)
 
 
 def _top_in_one_pass(x: Array) -> Rest:
     x = widen(x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+    each = jnp.full_like(x, low), jnp.zeros_like(x), x
+    return _without_infinity(
+        *lax.reduce(each, (low, zero, low), _top_of_two, (x.ndim - 1,))
+    )
+
+
+def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
+    x, weights = widen_both(x, weights)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+
+    def seen_from(top: Array, own: Array, *sums: Array) -> Weights:
+        distance, at_top, off_top = sums
+        is_top, all_of_it = own == top, at_top + off_top
+        fall = jnp.where(top == -jnp.inf, 0, top - own)
+        return Weights(
+            distance + product(all_of_it, fall),
+            jnp.where(is_top, at_top, 0),
+            jnp.where(is_top, off_top, all_of_it),
+        )
 
     def merge(a: tuple, b: tuple) -> tuple:
-        # Of two tops the smaller joins the others.
-        top, other = jnp.maximum(a[2], b[2]), jnp.minimum(a[2], b[2])
-        largest = jnp.maximum(jnp.maximum(a[0], b[0]), other)
-        total = a[1] * exp_from(a[0], largest) + b[1] * exp_from(b[0], largest)
-        return largest, total + exp_from(other, largest), top
+        top = _top_of_two(a[:3], b[:3])
+        both = (seen_from(top[2], *c[2:]) for c in (a, b))
+        return *top, *(p + q for p, q in zip(*both, strict=True))
 
-    none = jnp.full_like(x, low), jnp.zeros_like(x), x
-    return Rest(*lax.reduce(none, (low, zero, low), merge, (x.ndim - 1,)))
+    none = jnp.zeros_like(x)
+    each = jnp.full_like(x, low), none, x, none, weights, none
+    start = low, zero, low, zero, zero, zero
+    found = lax.reduce(each, start, merge, (x.ndim - 1,))
+    return _without_infinity(*found[:3]), Weights(*found[3:])
+
+
+def _top_of_two(a: tuple, b: tuple) -> tuple:
+    """Of two tops the smaller joins the others."""
+    other = jnp.minimum(a[2], b[2])
+    alone = other, (other > -jnp.inf).astype(other.dtype)
+    return *_joined(_joined(a[:2], b[:2]), alone), jnp.maximum(a[2], b[2])
+
+
+def _joined(a: tuple, b: tuple) -> tuple[Array, Array]:
+    """The largest of both, and the sum of both over it, by one exponential."""
+    (x, s), (y, t) = a, b
+    largest = jnp.maximum(x, y)
+    shrink = exp_from(jnp.minimum(x, y), largest)
+    return largest, jnp.where(x >= y, s + t * shrink, s * shrink + t)
+
+
+def _without_infinity(largest: Array, total: Array, label_logit: Array) -> Rest:
+    """NaN in place of a sum over +inf: no exponential met it."""
+    return Rest(largest, jnp.where(largest == jnp.inf, jnp.nan, total), label_logit)

@@ -17,3 +17,6 @@ Number = float | Array
 Reduction = Literal[
     "none", "sum", "mean", "weighted_mean", "nonzero_mean", "batch_mean"
 ]
+
+Implementation = Literal["xla", "pallas_tpu", "pallas_gpu"]
+"""Who computes a fused head: the compiler, or a kernel written for a chip."""

@@ -13,9 +13,10 @@ PACKAGE = ROOT / "jaxent"
 # one floor may import those to their left.
 FLOORS = (
     ("_types",),
-    ("_exact", "_ratios", "_classes", "_checks", "_options"),
-    ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunks",
-     "_chunked", "_heads", "_explicit", "_candidates", "samplers"),
+    ("_elementary", "_exact", "_ratios", "_classes", "_checks", "_options"),
+    ("_labels", "_row_groups", "_sums", "_statistics", "_reduce", "_information",
+     "_chunks", "_chunked", "_heads", "_explicit", "_candidates", "samplers",
+     "kernels"),
     ("_pair_losses", "_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence",
      "_entropy", "_fused", "_linear", "_distillation", "_columns", "_sampled"),
     ("compat", "_conventions", "_explain", "_explain_file",
@@ -58,7 +59,7 @@ def imports(path):
 
 
 def module(path):
-    """What stands on a floor: a module, or the folder of compat as a whole."""
+    """What stands on a floor: a module, or a folder as a whole."""
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
@@ -84,7 +85,7 @@ def test_imports_go_down(path):
             dots = len(name) - len(name.lstrip("."))
             found = path.parents[dots - 1].joinpath(*name.lstrip(".").split("."))
             below = module(found)
-            inside = below == above == "compat"
+            inside = below == above in {"compat", "kernels"}
             assert inside or ORDER[below] < ORDER[above], f"{above} imports {below}"
         else:
             assert name.split(".")[0] != "jaxent", f"import {name} relatively"
@@ -148,10 +149,16 @@ FOREIGN = re.compile(
     r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
 )
 ENGINE = {"_classes", "_sums", "_statistics", "_information"}
+# Kernels take the same sums tile by tile, with functions that their compilers have.
+KERNELS = {"tpu", "gpu", "_fused_head"}
 # What `certify` holds the engine against is a second arithmetic by intention.
 TRUTHS = {"_truth", "_truth_of_measures", "_certify_inputs"}
-EXPONENTIALS = ENGINE | TRUTHS | {"_exact", "_ratios", "_divergence", "_reduce"}
-LOGARITHMS = ENGINE | TRUTHS | {"_exact", "_ratios", "_candidates", "_columns"}
+EXPONENTIALS = (
+    ENGINE | TRUTHS | {"_elementary", "_exact", "_ratios", "_divergence", "_reduce"}
+)
+LOGARITHMS = (
+    ENGINE | TRUTHS | {"_elementary", "_exact", "_ratios", "_candidates", "_columns"}
+)
 
 
 @source
@@ -165,9 +172,18 @@ def test_the_arithmetic_has_one_place(path):
             assert path.stem in EXPONENTIALS, called
         if last in {"max", "amax"} and called.startswith("jnp."):
             classes = any(k.arg == "axis" for k in node.keywords)
-            assert not classes or path.stem in ENGINE, f"{called} over the classes"
+            inside = path.stem in ENGINE | KERNELS
+            assert not classes or inside, f"{called} over the classes"
         if last in {"pmax", "logsumexp", "log_softmax", "softmax"}:
             assert path.stem in ENGINE or last == "pmax", called
+
+
+@source
+def test_functions_are_asked_for_at_their_most_accurate(path):
+    """Of `_elementary`, not of JAX, whose default is coarse on TPUs."""
+    coarse = re.compile(r"(jnp|lax|jax\.numpy|jax\.lax)\.(exp|expm1|log|log1p|tanh)")
+    if path.stem not in {"_elementary"} | TRUTHS | KERNELS:
+        assert not any(coarse.fullmatch(called) for called, _ in calls(path))
 
 
 @source

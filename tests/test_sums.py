@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 
-from jaxent import _sums
+from jaxent import _row_groups, _sums
 
 SHAPE = (3, 8, 40)
 
@@ -38,14 +38,14 @@ def truth(x, out):
 
 
 def by_groups(sums):
-    return lambda x, *rows: _sums._by_groups(sums, x, *rows)
+    return lambda x, *rows: _row_groups.by_groups(sums, x, *rows)
 
 
 @pytest.fixture(autouse=True)
 def _small_groups(monkeypatch):
     """Of 6 rows, so that the array above is cut in four."""
-    monkeypatch.setattr(_sums, "GROUP", 6 * SHAPE[-1])
-    assert _sums._group_size(24, SHAPE[-1]) == 6
+    monkeypatch.setattr(_row_groups, "GROUP", 6 * SHAPE[-1])
+    assert _row_groups._group_size(24, SHAPE[-1]) == 6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -112,5 +112,39 @@ def test_an_id_out_of_range_matches_no_class():
     ],
 )
 def test_rows_of_a_group(monkeypatch, count, classes, size):
-    monkeypatch.setattr(_sums, "GROUP", 2**18)
-    assert _sums._group_size(count, classes) == size
+    monkeypatch.setattr(_row_groups, "GROUP", 2**18)
+    assert _row_groups._group_size(count, classes) == size
+
+
+@oracle.quiet
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("form", ["groups", "one pass"])
+def test_weights_at_and_off_the_top(form, dtype):
+    one_pass = _sums._weighted_in_one_pass
+    forms = {"groups": by_groups(_sums._weighted), "one pass": one_pass}
+    x = logits(dtype)
+    w = np.random.default_rng(2).uniform(size=SHAPE).astype(np.float32)
+    w[:, :, ::4] = 0
+    w[0, 0] *= np.asarray(x[0, 0] > -np.inf)  # in row 3 forbidden classes weigh
+    got = jax.jit(forms[form])(x, jnp.asarray(w))
+    keep = np.ones(SHAPE[:-1], bool)
+    keep[0, 2] = keep[1, 0] = False  # a NaN, and none allowed
+    wide, weights = oracle.wide(x), oracle.wide(w)
+    top = np.max(wide, axis=-1, keepdims=True)
+    fall = np.where(weights == 0, 0, weights * (top - wide))
+    at_top = np.sum(np.where(wide == top, weights, 0), axis=-1)
+    off_top = np.sum(np.where(wide == top, 0, weights), axis=-1)
+    truths = np.sum(fall, axis=-1), at_top, off_top
+    for found, truth in zip(got[1], truths, strict=True):
+        # Sums of 40 terms of one sign, each rounded twice.
+        np.testing.assert_allclose(
+            found[keep], truth[keep].astype(np.float64), rtol=1e-6
+        )
+
+
+def test_nothing_adds_up_over_infinity():
+    x = jnp.array([[0.0, jnp.inf, 1.0], [jnp.inf, 0.0, jnp.inf]])
+    for form in (_sums._rest, _sums._rest_in_one_pass):
+        assert np.isnan(form(x, jnp.array([0, 1])).total).all()
+    for form in (_sums._weighted, _sums._weighted_in_one_pass):
+        assert np.isnan(form(x, jnp.ones_like(x))[1].distance).all()
