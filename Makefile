@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format bench bench-quick test-matrix clean
+.PHONY: demo test lint format docs bench bench-quick test-matrix clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,docs,lint]'
 	touch $@
 
 demo: .venv/installed
@@ -26,6 +26,11 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site, in build/docs; a warning is an error.
+docs: .venv/installed
+	$(BIN)/python -m sphinx -q -W --keep-going -E -d build/doctrees docs build/docs
+	@echo 'Open build/docs/index.html'
 
 # Everything, with every peer that installs, in an environment of its own; and optax alone.
 bench:
@@ -46,9 +51,9 @@ test-matrix:
 .PHONY: test-on
 test-on:
 	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo]' $(PIN)
+	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs]' $(PIN)
 	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest demo-output
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest build demo-output
