@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format docs bench bench-quick test-matrix clean
+.PHONY: demo test lint format docs dist bench bench-quick test-matrix clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,docs,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,docs,dist,lint]'
 	touch $@
 
 demo: .venv/installed
@@ -32,6 +32,12 @@ docs: .venv/installed
 	$(BIN)/python -m sphinx -q -W --keep-going -E -d build/doctrees docs build/docs
 	@echo 'Open build/docs/index.html'
 
+# The release, in dist/, and whether the wheel is whole where nothing else is installed.
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python tests/installed.py dist/*.whl
+
 # Everything, with every peer that installs, in an environment of its own; and optax alone.
 bench:
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
@@ -51,9 +57,9 @@ test-matrix:
 .PHONY: test-on
 test-on:
 	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs]' $(PIN)
+	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs,dist]' $(PIN)
 	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest build demo-output
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest build dist demo-output
