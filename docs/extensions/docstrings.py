@@ -7,6 +7,8 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 HEADING = re.compile(r"(Args|Returns|Raises|Example):|(Source): ")
@@ -77,7 +79,15 @@ def as_written(
     return f"({ast.unparse(arguments)})", ast.unparse(returns) if returns else ""
 
 
+def link_to_full_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep a type from being linked to whatever else ends with its name."""
+    for reference in doctree.findall(pending_xref):
+        if reference.get("refspecific") is False:  # Sphinx asks whether it is there
+            del reference["refspecific"]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", rewrite)
     app.connect("autodoc-process-signature", as_written)
+    app.connect("doctree-read", link_to_full_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
