@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers on the pages are those that were recorded, or that come out today."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -116,3 +117,17 @@ def test_a_call_ported_gives_the_framework_s_number():
         np.testing.assert_allclose(number, eval(idiomatic, names), 1e-5, err_msg=before)
         if re.fullmatch(whole, ported):
             np.testing.assert_array_equal(number, eval(ported.strip("`"), names))
+
+
+def test_every_command_is_there_to_be_run():
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    text = "\n".join(path.read_text("utf-8") for path in pages)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    made = re.findall(r"^make ([\w-]+)|`make (?:\w+=\S+ )?([\w-]+)`", text, re.M)
+    assert {a or b for a, b in made} <= {*targets}
+    modules = set(re.findall(r"python -m ([\w.]+)", text))
+    assert {"benchmarks", "jaxent"} <= modules
+    assert all(importlib.util.find_spec(module) for module in modules)
+    scripts = set(re.findall(r"(?:python|pytest) ([\w/]+\.py)", text))
+    assert "examples/exactness.py" in scripts
+    assert all((ROOT / script).is_file() for script in scripts)
