@@ -82,6 +82,13 @@ def test_the_readme_s_exactness_comes_out_again():
             assert others == pytest.approx(now_others[: len(others)], abs=rounding)
 
 
+def test_every_name_to_choose_is_there():
+    rows = table((DOCS / "choosing.md").read_text("utf-8"), "you have")
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row[-1])}
+    assert len(names) >= 20
+    assert names <= {*vars(jaxent)}
+
+
 def framework_names():
     """What the left column calls, each from `compat`, and the arrays it is given."""
     rng = np.random.default_rng(0)
