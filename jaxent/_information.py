@@ -15,12 +15,16 @@ from jax import Array
 from ._exact import difference, log1p, phi, product
 from ._ratios import jensen_shannon
 from ._statistics import class_pairs, top_class
-from ._sums import one_hot
+from ._sums import in_cache, one_hot
 
 
 @jax.custom_jvp
 def entropy_of_logits(x: Array) -> Array:
     """−Σ p·log p, a sum of non-negative terms."""
+    return in_cache(_entropy, x)
+
+
+def _entropy(x: Array) -> Array:
     nll, _, prob = class_pairs(x)
     return jnp.sum(product(prob, nll), axis=-1)
 
@@ -69,6 +73,10 @@ def _difference(a: Array, b: Array) -> _Difference:
 @jax.custom_jvp
 def kl_of_logits(a: Array, b: Array) -> Array:
     """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
+    return in_cache(_kl, a, b)
+
+
+def _kl(a: Array, b: Array) -> Array:
     p, _, d, gap = _difference(a, b)
     largest_b = jnp.max(b, axis=-1, keepdims=True)
     log_z_a, log_z_b = (
@@ -100,6 +108,10 @@ def _kl_of_logits_jvp(primals, tangents):
 @jax.custom_jvp
 def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
+    return in_cache(_js, a, b)
+
+
+def _js(a: Array, b: Array) -> Array:
     p, q, ratio, near = _log_ratio(a, b)
     v = jnp.tanh(ratio / 2)
     small = (p + q) / 4 * (ratio * v + log1p(-v * v))

@@ -256,9 +256,10 @@ def distribution_label_loss(
     loss: PairLoss,
 ) -> Array:
     """Any pair loss, averaged over the label distribution; one value per position."""
-    logits, labels = widen_both(inputs.logits, inputs.labels)
-    x = allowed_logits(logits, axis, inputs.class_where)
-    labels, dtype, keep = classes_last(labels, axis), x.dtype, inputs.where
+    given = allowed_logits(inputs.logits, axis, inputs.class_where)
+    as_given = classes_last(inputs.labels, axis)
+    x, labels = widen_both(given, as_given)
+    dtype, keep = x.dtype, inputs.where
     labels = drop(labels, keep, classes=True)
     parameter = None if parameter is None else jnp.asarray(parameter, dtype)
     if inputs.label_smoothing is not None:
@@ -266,7 +267,12 @@ def distribution_label_loss(
         labels = (1 - alpha) * labels + alpha * _uniform(x, None)
     if inputs.class_weights is not None:
         labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
-    value = _expected(x, labels, keep, loss, parameter)
+    if loss is cross_entropy_of:
+        plain = inputs.label_smoothing is None and inputs.class_weights is None
+        weights = as_given if plain else labels
+        value = expected_nll(x, labels, keep, given=(given, weights))
+    else:
+        value = _expected(x, labels, keep, loss, parameter)
     if inputs.z_loss is not None:
         value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer(x, keep) ** 2
     return drop(value, keep)
@@ -285,7 +291,6 @@ def _expected(
     loss: PairLoss,
     parameter: Array | None,
 ) -> Array:
-    if loss is cross_entropy_of:
-        return expected_nll(x, weights, keep)
+    """Σ_j w_j·loss of class j."""
     nll, one_minus_prob, _ = class_pairs(x, keep)
     return jnp.sum(product(weights, loss(nll, one_minus_prob, parameter)), axis=-1)

@@ -242,9 +242,14 @@ def _log_normalizer_jvp(primals, tangents):
     return _log_normalizer(*primals), jnp.sum(prob * tangents[0], axis=-1)
 
 
-def expected_nll(x: Array, weights: Array, keep: Array | None = None) -> Array:
-    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0."""
-    top, sums = weighted_of(x, weights)
+def expected_nll(
+    x: Array, weights: Array, keep: Array | None = None, *, given: tuple[Array, Array]
+) -> Array:
+    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0.
+
+    Of logits and weights widened from those `given`, whose sums need less memory.
+    """
+    top, sums = weighted_of(*given)
     top, sums = Rest(*(drop(a, keep) for a in top)), (drop(a, keep) for a in sums)
     return _expected_nll(x, weights, keep, top, Weights(*sums))
 

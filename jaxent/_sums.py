@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._exact import product, widen
+from ._exact import product, widen, widen_both
 
 # Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
 # from 4096 × 1000 to 256 × 131072; twice or half is as good).
@@ -52,6 +52,15 @@ def one_hot(labels: Array, like: Array) -> Array:
     )
 
 
+def in_cache(function: Callable[..., Array], x: Array, *rows: Array) -> Array:
+    """`function`, row by row, of x [..., V] and arrays with its batch axes.
+
+    On CPU a few rows at a time, so that what it makes of them stays in the cache.
+    """
+    grouped = functools.partial(_by_groups, function)
+    return lax.platform_dependent(x, *rows, cpu=grouped, default=function)
+
+
 def rest_of(x: Array, labels: Array) -> Rest:
     """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
     found = lax.platform_dependent(
@@ -74,7 +83,7 @@ def top_of(x: Array) -> Rest:
 
 
 def weighted_of(x: Array, weights: Array) -> tuple[Rest, Weights]:
-    """`top_of` logits [..., V], and the sums of weights [..., V]."""
+    """`top_of` logits [..., V], and the sums of weights [..., V], of any dtypes."""
     found = lax.platform_dependent(
         lax.stop_gradient(x),
         lax.stop_gradient(weights),
@@ -85,7 +94,7 @@ def weighted_of(x: Array, weights: Array) -> tuple[Rest, Weights]:
 
 
 def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Array, ...]:
-    x = widen(x)
+    x, weights = widen_both(x, weights)
     top = find_top(x)
     hit = x == top.label_logit[..., None]
     distance = product(weights, top.label_logit[..., None] - x)
@@ -145,22 +154,26 @@ def _by_groups(sums: Callable, x: Array, *rows: Array) -> tuple:
     size = _group_size(count, classes)
     if size == count or _is_sharded(x):
         return sums(x, *rows)
-    dtype = x.dtype
-    if dtype == jnp.bfloat16:
-        # XLA would widen the whole of it first: of bits it takes a slice.
-        x = lax.bitcast_convert_type(x, jnp.uint16)
+    given = (x, *rows)
     arrays = [
-        a.reshape(size, count // size, *a.shape[len(batch) :]) for a in (x, *rows)
+        _bits(a).reshape(size, count // size, *a.shape[len(batch) :]) for a in given
     ]
 
     def group(k: Array) -> tuple:
-        x, *rows = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
-        if dtype == jnp.bfloat16:
-            x = lax.bitcast_convert_type(x, dtype)
-        return sums(x, *rows)
+        taken = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
+        return sums(*(_unbits(a, b.dtype) for a, b in zip(taken, given, strict=True)))
 
     found = lax.map(group, jnp.arange(count // size, dtype=jnp.int32))
     return jax.tree.map(lambda a: a.T.reshape(batch), found)
+
+
+def _bits(a: Array) -> Array:
+    """XLA would widen the whole of a bfloat16 array first: of bits it takes a slice."""
+    return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype == jnp.bfloat16 else a
+
+
+def _unbits(a: Array, dtype: jnp.dtype) -> Array:
+    return lax.bitcast_convert_type(a, dtype) if dtype == jnp.bfloat16 else a
 
 
 def _group_size(count: int, classes: int) -> int:
