@@ -31,7 +31,7 @@ def x64():
 
 @pytest.fixture
 def quickly_compiled():
-    """Without LLVM's optimisations, which cost more than tiny programs run once save."""
+    """Without LLVM's optimisations: they cost small programs more than they save."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

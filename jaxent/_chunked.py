@@ -11,44 +11,17 @@ by computing each chunk again (8·N·d·V).
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ._chunks import Head, Plan, PyTree, Rows, aligned, cut, scan
+from ._classes import varying
 from ._exact import computing_dtype, widen
-
-PyTree = Any
-
-
-class Head(NamedTuple):
-    """hidden [N, d], classifier [V, d], bias [V] or None."""
-
-    hidden: Array
-    classifier: Array
-    bias: Array | None
-
-
-class Rows(NamedTuple):
-    """What comes with each position: a weight, a mask, and anything integer."""
-
-    weights: Array
-    keep: Array
-    labels: Array | None
-
 
 ChunkLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
 """(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar."""
-
-
-class Plan(NamedTuple):
-    """How N positions are cut: `chunks` of `size`, the last padded."""
-
-    size: int
-    chunks: int
-    compact: bool
-    """Whether dropped positions go last, so that whole chunks of them are skipped."""
 
 
 def matmul(a: Array, b: Array, axes: tuple[int, int]) -> Array:
@@ -72,16 +45,11 @@ BLOCK = 16 * 2**20
 """Bytes of the classifier's gradient that are computed before they are added up."""
 
 
-def cut(rows: int, fit: int, *, compact: bool) -> Plan:
-    """Chunks of equal size, none with more rows than fit."""
-    chunks = max(math.ceil(rows / max(fit, 1)), 1)
-    return Plan(math.ceil(rows / chunks), chunks, compact)
-
-
 def chunked_sum(
     loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: PyTree
 ) -> Array:
     """Σ over chunks of `loss`; its gradient costs no second pass over the classes."""
+    heads, rows, shared = aligned(heads, rows, shared)
     return _chunked_sum(loss, plan, heads, rows.weights, shared, rows)
 
 
@@ -89,7 +57,10 @@ def chunked_sum(
 def _chunked_sum(loss, plan, heads, weights, shared, rows):
     rows = rows._replace(weights=weights)
     # No sums over the classifier here to spread over many rows: smaller chunks do.
-    plan = cut(rows.keep.shape[0], math.ceil(plan.size / 4), compact=plan.compact)
+    plan = cut(
+        rows.keep.shape[0], math.ceil(plan.size / 4),
+        compact=plan.compact, devices=plan.devices,
+    )  # fmt: skip
 
     def body(total, chunk):
         hiddens, rows = chunk
@@ -97,7 +68,7 @@ def _chunked_sum(loss, plan, heads, weights, shared, rows):
         logits = tuple(logits_of(head) for head in chunk_heads)
         return total + loss(logits, rows, shared), None
 
-    total, _ = _scan(body, _zero(heads), heads, rows, plan)
+    total, _ = scan(body, _zero(rows), heads, rows, plan)
     return total
 
 
@@ -118,7 +89,9 @@ def _chunked_sum_jvp(loss, plan, primals, tangents):
     )
     for slope, dx in pairs:
         if not is_zero(dx):
-            tangent += jnp.sum(slope * dx.astype(slope.dtype))
+            part = jnp.sum(slope * dx.astype(slope.dtype))
+            sliced = rows.classes.names & varying(part)
+            tangent += rows.classes.merge(part) if sliced else part
     return value, tangent
 
 
@@ -154,12 +127,12 @@ def _value_and_gradient(loss, plan, heads, weights, shared, rows):
         return carry, (tuple(d_hiddens), d_weights)
 
     start = (
-        _zero(heads),
+        _zero(rows),
         [_wide_zeros(head.classifier) for head in heads],
         [None if head.bias is None else _wide_zeros(head.bias) for head in heads],
         wide(shared),
     )
-    carry, slopes = _scan(body, start, heads, rows, plan)
+    carry, slopes = scan(body, start, heads, rows, plan)
     total, d_classifiers, d_biases, d_shared = carry
     d_hiddens, d_weights = slopes
     d_heads = tuple(map(Head, d_hiddens, d_classifiers, d_biases))
@@ -193,6 +166,7 @@ def chunked_map(
     shared: PyTree,
 ) -> PyTree:
     """`function` of each chunk's logits, one result a position, in order."""
+    heads, rows, shared = aligned(heads, rows, shared)
     # Classifiers widened once, so that their gradients add up in float32.
     heads = tuple(
         head._replace(classifier=widen(head.classifier), bias=_wide(head.bias))
@@ -205,7 +179,7 @@ def chunked_map(
         logits = tuple(_projection(head) for head in chunk_heads)
         return None, function(logits, rows, shared)
 
-    return _scan(body, None, heads, rows, plan)[1]
+    return scan(body, None, heads, rows, plan)[1]
 
 
 @jax.custom_jvp
@@ -231,56 +205,6 @@ def _projection(head: Head) -> Array:
     return x if head.bias is None else x + jnp.broadcast_to(head.bias, x.shape)
 
 
-def _scan(body, start, heads, rows, plan):
-    """Scan `body` over the chunks; its results come back one per position."""
-    n = rows.keep.shape[0]
-    hiddens = tuple(head.hidden for head in heads)
-    order = jnp.argsort(~rows.keep, stable=True) if plan.compact else None
-    xs = jax.tree.map(lambda x: _split(x, order, plan), (hiddens, rows))
-    carry, ys = lax.scan(_skipping(jax.checkpoint(body, prevent_cse=False)), start, xs)
-    back = None if order is None else jnp.argsort(order)
-    return carry, jax.tree.map(lambda y: _join(y, back, n), ys)
-
-
-def _skipping(step):
-    """`step`, or zeros at no cost where the whole chunk is dropped.
-
-    The branch also keeps XLA from giving the chunk's arrays buffers of their own
-    beside the loop's: a third of the memory, measured on CPU.
-    """
-
-    def skip(carry, chunk):
-        shapes = jax.eval_shape(step, carry, chunk)[1]
-        return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    def maybe(carry, chunk):
-        return lax.cond(jnp.any(chunk[1].keep), step, skip, carry, chunk)
-
-    return maybe
-
-
-def _split(x: Array, order: Array | None, plan: Plan) -> Array:
-    """[N, ...] to [chunks, size, ...], padded with zeros: dropped rows of weight 0.
-
-    In the given order chunks are runs. Else they are strided, each with a share of
-    every device's rows, so that a sharded token axis stays sharded.
-    """
-    if order is not None:
-        x = x[order]
-    padding = plan.size * plan.chunks - x.shape[0]
-    x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
-    if order is not None:
-        return x.reshape(plan.chunks, plan.size, *x.shape[1:])
-    return x.reshape(plan.size, plan.chunks, *x.shape[1:]).swapaxes(0, 1)
-
-
-def _join(y: Array, back: Array | None, n: int) -> Array:
-    """The inverse of `_split`."""
-    if back is None:
-        return y.swapaxes(0, 1).reshape(-1, *y.shape[2:])[:n]
-    return y.reshape(-1, *y.shape[2:])[:n][back]
-
-
 def _with_hidden(heads, hiddens):
     return tuple(
         head._replace(hidden=x) for head, x in zip(heads, hiddens, strict=True)
@@ -292,8 +216,8 @@ def _wide(x: Array | None) -> Array | None:
 
 
 def _wide_zeros(x: Array) -> Array:
-    return jnp.zeros(x.shape, computing_dtype(x))
+    return jnp.zeros_like(x, computing_dtype(x))
 
 
-def _zero(heads: tuple[Head, ...]) -> Array:
-    return _wide_zeros(heads[0].hidden[:0].sum())
+def _zero(rows: Rows) -> Array:
+    return _wide_zeros(rows.weights[:0].sum())

@@ -13,13 +13,15 @@ from jax.typing import ArrayLike
 from . import _checks, _heads, _options
 from ._candidates import Candidates, renumbered
 from ._checks import fail
-from ._chunked import Head, matmul
+from ._chunked import matmul
+from ._chunks import Head
+from ._classes import ClassInputs
 from ._exact import computing_dtype
 from ._labels import class_ids, drop
+from ._pair_losses import cross_entropy_of, distribution_label_loss, integer_label_loss
 from ._sigmoid import binary_cross_entropy_of
-from ._softmax import cross_entropy_of, distribution_label_loss, integer_label_loss
 from ._statistics import log_normalizer
-from ._types import ClassInputs, Number
+from ._types import Number
 
 
 class Given(NamedTuple):

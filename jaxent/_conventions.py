@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from ._classes import WHOLE
 from ._exact import xlogy
 from ._probabilities import binary_cross_entropy, categorical_cross_entropy
-from ._statistics import top_class
 from .compat import keras, optax, sklearn, tensorflow, torch
 
 
@@ -207,7 +207,7 @@ def of_rows(y: Array, p: Array, *, ids: bool) -> Iterator[Convention]:
             PROBABILITIES, clips(1e-7), divides="divides columns by their sum",
         )  # fmt: skip
     if jnp.all((jnp.sum(y, axis=1) == 1) & jnp.any(y == 1, axis=1)):
-        label = top_class(y)
+        label = WHOLE.top(y)
         logs = xlogy(jnp.ones_like(g), g)
         yield row(
             "torch", "nll_loss(log p, ids)", lambda: torch.nll_loss(logs, label),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from . import _checks, _heads, _options
 from ._fused import kl_rows, reduced_jit
-from ._types import Number, Reduction
+from ._types import AxisName, Number, Reduction
 
 
 def linear_kl_divergence(
@@ -25,6 +25,7 @@ def linear_kl_divergence(
     weights: Float[ArrayLike, "*batch"] | None = None,
     reduction: Reduction = "mean",
     memory: int | str | None = None,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "..."]:
     """`KL(teacher ‖ student)` of two heads' softmaxes, without either's logits.
 
@@ -45,6 +46,7 @@ def linear_kl_divergence(
       weights: multipliers of the positions. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
       (float64 for float64).
@@ -80,7 +82,7 @@ def linear_kl_divergence(
         _checks.fail(ValueError, call, "teacher_classifier", must, got, remedy)
     given, settings = _heads.given(
         call, (student, teacher), labels=None, where=where, weights=weights,
-        ignore_index=None, memory=memory,
+        ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     shared = {"temperature": _options.positive(call, "temperature", temperature)}
     return reduced_jit(

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
 from ._exact import box_cox, focal
-from ._softmax import distribution_label_loss, integer_label_loss
-from ._types import Axis, Number
+from ._pair_losses import distribution_label_loss, integer_label_loss
+from ._types import Axis, AxisName, Number
 
 
 def softmax_focal_loss(
@@ -25,6 +25,7 @@ def softmax_focal_loss(
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
     """Focal loss against class ids, one value per position, in nats.
 
@@ -42,6 +43,7 @@ def softmax_focal_loss(
       class_weights: one weight a class (the α of the paper).
       label_smoothing: α in [0, 1]: ℓ averaged over the smoothed label.
       z_loss: weight of the squared log-normaliser.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64). Out-of-range label:
       NaN, gradient NaN. Forbidden label: inf, gradient finite.
@@ -58,6 +60,7 @@ def softmax_focal_loss(
     inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        vocab_axis_name=vocab_axis_name,
         integer=True,
     )  # fmt: skip
     gamma = _options.number(call, "gamma", gamma, (0.0, math.inf))
@@ -80,6 +83,7 @@ def generalized_cross_entropy(
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
     """Generalised cross-entropy against class ids, one value per position.
 
@@ -97,6 +101,7 @@ def generalized_cross_entropy(
       class_weights: one weight a class.
       label_smoothing: α in [0, 1]: ℓ averaged over the smoothed label.
       z_loss: weight of the squared log-normaliser.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss, shape `batch`, float32 (float64 for float64). Out-of-range label: NaN,
       gradient NaN. Forbidden label: 1/q, gradient 0.
@@ -113,6 +118,7 @@ def generalized_cross_entropy(
     inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        vocab_axis_name=vocab_axis_name,
         integer=True,
     )  # fmt: skip
     q = _options.number(call, "q", q, (0.0, 1.0))
@@ -134,6 +140,7 @@ def poly_loss_cross_entropy(
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
     """Poly-1 loss against label distributions, one value per position, in nats.
 
@@ -150,6 +157,7 @@ def poly_loss_cross_entropy(
       class_weights: one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes.
       z_loss: weight of the squared log-normaliser.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is). A positive
       label on a forbidden class: inf, with a finite gradient.
@@ -167,6 +175,7 @@ def poly_loss_cross_entropy(
     inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        vocab_axis_name=vocab_axis_name,
         integer=False,
     )  # fmt: skip
     epsilon = _options.number(call, "epsilon", epsilon, (-1.0, math.inf))

@@ -10,15 +10,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from ._chunked import PyTree, Rows, chunked_map, chunked_sum
+from ._chunked import chunked_map, chunked_sum
+from ._chunks import PyTree, Rows
+from ._classes import ClassInputs
 from ._exact import product
+from ._explicit import on_devices
 from ._heads import Given, Settings, laid
 from ._information import entropy_of_logits, kl_of_logits
-from ._labels import class_ids, drop
+from ._labels import class_ids, drop, kept
+from ._pair_losses import cross_entropy_of, integer_label_loss
 from ._reduce import divided
-from ._softmax import cross_entropy_of, integer_label_loss
-from ._statistics import statistics, top_class
-from ._types import ClassInputs, Reduction
+from ._statistics import statistics
+from ._types import Reduction
 
 
 class LinearSoftmaxStatistics(NamedTuple):
@@ -60,25 +63,33 @@ def reduced(
     loss: RowLoss,
 ) -> Array:
     """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
-    heads, rows, keep, weights, batch = laid(given, settings)
 
     def weighted(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
         values = loss(logits, rows, shared)
         return product(rows.weights, drop(values, rows.keep))
 
-    if reduction == "none":
-        values = chunked_map(weighted, settings.plan, heads, rows, shared)
-        return values.reshape(batch)
+    def values(given: Given, shared: PyTree, settings: Settings) -> Array:
+        heads, rows, batch = laid(given, settings)
+        found = chunked_map(weighted, settings.plan, heads, rows, shared)
+        return found.reshape(batch)
 
     def summed(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
         return jnp.sum(weighted(logits, rows, shared))
 
-    total = chunked_sum(summed, settings.plan, heads, rows, shared)
+    def total(given: Given, shared: PyTree, settings: Settings) -> Array:
+        heads, rows, _ = laid(given, settings)
+        return chunked_sum(summed, settings.plan, heads, rows, shared)
+
+    if reduction == "none":
+        return on_devices(values, given, shared, settings, summed=False)
+    found = on_devices(total, given, shared, settings, summed=True)
     if reduction == "sum":
-        return total
-    keep, weights = (None if x is None else x.reshape(batch) for x in (keep, weights))
+        return found
+    batch, keep = given.heads[0].hidden.shape[:-1], given.where
+    if given.labels is not None:
+        keep = kept(given.labels, keep, settings.ignore_index)
     axes = tuple(range(len(batch)))
-    return divided(total, batch, keep, weights, reduction=reduction, axis=axes)
+    return divided(found, batch, keep, given.weights, reduction=reduction, axis=axes)
 
 
 reduced_jit = jax.jit(
@@ -90,16 +101,22 @@ reduced_jit = jax.jit(
 def linear_statistics(
     given: Given, shared: PyTree, *, settings: Settings
 ) -> LinearSoftmaxStatistics:
-    heads, rows, _, _, batch = laid(given, settings)
-    s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
-    return jax.tree.map(lambda x: x.reshape(batch), s)
+    def values(given: Given, shared: PyTree, settings: Settings):
+        heads, rows, batch = laid(given, settings)
+        s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
+        return jax.tree.map(lambda x: x.reshape(batch), s)
+
+    return on_devices(values, given, shared, settings, summed=False)
 
 
 def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     if softcap is None:
         return logits
     cap = jnp.asarray(softcap, logits.dtype)
-    return cap * jnp.tanh(logits / cap)
+    # A class that a bias of −inf forbids stays so: tanh would give it −cap.
+    forbidden = logits == -jnp.inf
+    capped = cap * jnp.tanh(jnp.where(forbidden, 0, logits) / cap)
+    return jnp.where(forbidden, -jnp.inf, capped)
 
 
 def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
@@ -108,6 +125,7 @@ def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) ->
     inputs = ClassInputs(
         x, rows.labels, None, None,
         shared["class_weights"], shared["label_smoothing"], shared["z_loss"],
+        rows.classes,
     )  # fmt: skip
     return integer_label_loss(
         inputs, checked=None, axis=(1,), ignore_index=None, loss=cross_entropy_of
@@ -119,8 +137,11 @@ def statistics_rows(
 ) -> LinearSoftmaxStatistics:
     assert rows.labels is not None
     x = _capped(logits[0], shared["softcap"])
-    labels, poison = class_ids(None, rows.labels, None, x.shape[-1])
-    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(x, labels)
+    classes = rows.classes
+    labels, poison = class_ids(None, rows.labels, None, classes.count(x.shape[-1]))
+    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(
+        x, labels, classes
+    )
     poison = poison.astype(x.dtype)
     s = LinearSoftmaxStatistics(
         nll * poison,
@@ -128,8 +149,8 @@ def statistics_rows(
         log_normalizer,
         label_logit * poison,
         correct & (labels >= 0),
-        entropy_of_logits(x),
-        top_class(x),
+        entropy_of_logits(x, classes),
+        classes.top(x),
     )
     return jax.tree.map(lambda a: jnp.where(rows.keep, a, jnp.zeros_like(a)), s)
 
@@ -147,4 +168,4 @@ def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
     """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
     temperature = jnp.asarray(shared["temperature"], logits[0].dtype)
     student, teacher = (x / temperature for x in logits)
-    return kl_of_logits(teacher, student)
+    return kl_of_logits(teacher, student, rows.classes)

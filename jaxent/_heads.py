@@ -8,10 +8,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from . import _checks, _options
-from ._chunked import BUFFERS, Head, Plan, Rows, cut
+from ._chunked import BUFFERS
+from ._chunks import Head, Plan, Rows, cut, spread_over
+from ._classes import Classes
 from ._exact import computing_dtype
 from ._labels import class_ids, drop, kept
-from ._types import Shape
+from ._types import AxisName, Shape
 
 DEFAULT_MEMORY = 144 * 10**6
 
@@ -23,6 +25,7 @@ class Given(NamedTuple):
     labels: Array | None
     where: Array | None
     weights: Array | None
+    classes: Classes
 
 
 class Settings(NamedTuple):
@@ -66,6 +69,7 @@ def given(
     weights: ArrayLike | None,
     ignore_index: int | None,
     memory: int | str | None,
+    vocab_axis_name: AxisName | None,
 ) -> tuple[Given, Settings]:
     """The checks that all fused heads share, and how they are cut into chunks."""
     batch = heads[0].hidden.shape[:-1]
@@ -77,10 +81,16 @@ def given(
         weights = _checks.weights(call, "weights", weights)
         _checks.same_shape(call, "weights", weights, batch, "labels")
     index = _options.ignored(call, ignore_index)
-    compact = not (where is None and weights is None and index is None)
+    compact = drops(where, weights, index)
     plan = _plan(call, heads, memory, compact=compact)
     settings = Settings(plan, index, _checks.checked(call))
-    return Given(heads, labels, where, weights), settings
+    classes = _options.sliced(call, vocab_axis_name)
+    return Given(heads, labels, where, weights, classes), settings
+
+
+def drops(where: Array | None, weights: Array | None, index: int | None) -> bool:
+    """Whether some positions may be dropped."""
+    return any(x is not None for x in (where, weights, index))
 
 
 def _plan(
@@ -96,16 +106,15 @@ def _plan(
         remedy = "Raise it, or leave it out."
         _checks.fail(ValueError, call, "memory", must, memory, remedy)
     positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
-    return cut(positions, budget // row, compact=compact)
+    devices = spread_over(heads[0].hidden)
+    return cut(positions, budget // row, compact=compact, devices=devices)
 
 
 class Laid(NamedTuple):
-    """The same, with one axis of N positions, for the engine and for the reduction."""
+    """The same, with one axis of N positions, for the engine."""
 
     heads: tuple[Head, ...]
     rows: Rows
-    keep: Array | None
-    weights: Array | None
     batch: Shape
 
 
@@ -120,7 +129,7 @@ def laid(given: Given, settings: Settings) -> Laid:
     if weights is not None:
         computed = (weights != 0) if keep is None else (weights != 0) & keep
     if labels is not None:
-        count = given.heads[0].classifier.shape[0]
+        count = given.classes.count(given.heads[0].classifier.shape[0])
         # Ids out of range become −1: the loss of the chunk makes that NaN.
         labels, _ = class_ids(settings.checked, labels, computed, count)
     heads = []
@@ -132,4 +141,5 @@ def laid(given: Given, settings: Settings) -> Laid:
     n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
     computed = jnp.ones(n, bool) if computed is None else computed
-    return Laid(tuple(heads), Rows(factor, computed, labels), keep, weights, batch)
+    rows = Rows(factor, computed, labels, given.classes)
+    return Laid(tuple(heads), rows, batch)

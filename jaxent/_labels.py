@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
+from ._classes import Classes
 from ._exact import widen
 from ._types import Axis, Shape
 
@@ -51,9 +52,9 @@ def drop(x: Array, keep: Array | None, *, classes: bool = False) -> Array:
     return jnp.where(keep[..., None] if classes else keep, x, 0)
 
 
-def uniform(allowed: Array) -> Array:
+def uniform(allowed: Array, classes: Classes) -> Array:
     """Weight 1/n on each of the n allowed classes (the last axis) and 0 elsewhere."""
-    count = jnp.sum(allowed, axis=-1, keepdims=True)
+    count = classes.sum(allowed, keepdims=True)
     return jnp.where(allowed, 1 / count, 0.0)
 
 

@@ -22,7 +22,7 @@ from ._fused import (
     reduced,
     reduced_jit,
 )
-from ._types import Number, Reduction
+from ._types import AxisName, Number, Reduction
 
 Implementation = Literal["xla"]
 
@@ -43,6 +43,7 @@ def linear_softmax_cross_entropy(
     reduction: Reduction = "mean",
     memory: int | str | None = None,
     implementation: Implementation | None = None,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "..."]:
     """Softmax cross-entropy of `hidden @ classifier.T + bias`, without the logits.
 
@@ -74,6 +75,7 @@ def linear_softmax_cross_entropy(
         default is "144MB". Temporaries are about that, 16 MiB for a block of the
         classifier's gradient, and two copies of `hidden`, at any number of positions.
       implementation: "xla", also the default.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
       A kept label out of range makes it NaN, and the gradient too.
@@ -96,7 +98,7 @@ def linear_softmax_cross_entropy(
     head = _heads.head(call, hidden, classifier, bias)
     given, settings = _heads.given(
         call, (head,), labels=labels, where=where, weights=weights,
-        ignore_index=ignore_index, memory=memory,
+        ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     count = head.classifier.shape[0]
     shared = {
@@ -125,6 +127,7 @@ def linear_softmax_loss(
     softcap: Number | None = None,
     reduction: Reduction = "mean",
     memory: int | str | None = None,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "..."]:
     """A loss of your own of a fused head, evaluated and differentiated in the chunks.
 
@@ -144,6 +147,7 @@ def linear_softmax_loss(
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
     Raises:
@@ -163,7 +167,7 @@ def linear_softmax_loss(
     head = _heads.head(call, hidden, classifier, bias)
     given, settings = _heads.given(
         call, (head,), labels=labels, where=where, weights=weights,
-        ignore_index=ignore_index, memory=memory,
+        ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     x = jnp.zeros(settings.plan.size, widen(head.hidden[..., 0]).dtype)
     example = LinearSoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
@@ -195,6 +199,7 @@ def linear_softmax_statistics(
     softcap: Number | None = None,
     memory: int | str | None = None,
     implementation: Implementation | None = None,
+    vocab_axis_name: AxisName | None = None,
 ) -> LinearSoftmaxStatistics:
     """The statistics of `softmax_statistics`, entropy and top class, of a fused head.
 
@@ -212,6 +217,7 @@ def linear_softmax_statistics(
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       implementation: "xla", also the default.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       `LinearSoftmaxStatistics` of arrays of shape `batch`, float32 (float64 for
       float64), `correct` bool and `top_id` int32. A label out of range: NaN in all
@@ -232,7 +238,7 @@ def linear_softmax_statistics(
     head = _heads.head(call, hidden, classifier, bias)
     given, settings = _heads.given(
         call, (head,), labels=labels, where=where, weights=None,
-        ignore_index=ignore_index, memory=memory,
+        ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     shared = {"softcap": _options.cap(call, softcap)}
     return linear_statistics(given, shared, settings=settings)

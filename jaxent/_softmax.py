@@ -2,39 +2,18 @@
 """Softmax cross-entropy against class ids and against distributions."""
 
 import functools
-from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._exact import computing_dtype, product, widen, widen_both
-from ._labels import class_ids, drop, kept, uniform
-from ._statistics import (
-    SoftmaxStatistics,
-    allowed_logits,
-    class_pairs,
-    classes_last,
-    expected_nll,
-    label_numbers,
-    log_normalizer,
-    statistics,
-)
-from ._sums import one_hot
-from ._types import Axis, ClassInputs, Number, Shape
-
-PairLoss = Callable[[Array, Array, Array | None], Array]
-"""A loss of (−log p, 1 − p, parameter) for a class of probability p."""
-
-
-def cross_entropy_of(
-    nll: Array, one_minus_prob: Array, parameter: Array | None
-) -> Array:
-    del one_minus_prob, parameter
-    return nll
+from ._classes import ClassInputs, allowed_logits
+from ._labels import class_ids
+from ._pair_losses import cross_entropy_of, distribution_label_loss, integer_label_loss
+from ._statistics import SoftmaxStatistics, statistics
+from ._types import Axis, AxisName, Number, Shape
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -48,6 +27,7 @@ def softmax_cross_entropy_with_integer_labels(
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
     """Softmax cross-entropy against class ids, one value per position, in nats.
 
@@ -70,6 +50,7 @@ def softmax_cross_entropy_with_integer_labels(
       label_smoothing: α in [0, 1], spread over the allowed classes (V of them, −inf
         logits excluded).
       z_loss: weight z ≥ 0 of the squared log-normaliser.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64 logits). A label
       outside [0, classes): NaN, and so is its gradient. A forbidden label: inf, with
@@ -91,6 +72,7 @@ def softmax_cross_entropy_with_integer_labels(
     inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        vocab_axis_name=vocab_axis_name,
         integer=True,
     )  # fmt: skip
     index = _options.ignored(call, ignore_index)
@@ -110,6 +92,7 @@ def softmax_cross_entropy(
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    vocab_axis_name: AxisName | None = None,
 ) -> Float[Array, "*batch"]:
     """Softmax cross-entropy against label distributions, one value per position.
 
@@ -128,6 +111,7 @@ def softmax_cross_entropy(
       class_weights: w, one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes.
       z_loss: weight z ≥ 0 of the squared log-normaliser.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is). A −inf logit
       adds exactly 0 where its label is 0; where it is positive the loss is inf.
@@ -145,6 +129,7 @@ def softmax_cross_entropy(
     inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
+        vocab_axis_name=vocab_axis_name,
         integer=False,
     )  # fmt: skip
     return distribution_label_loss(inputs, axis=axes, loss=cross_entropy_of)
@@ -156,6 +141,7 @@ def softmax_statistics(
     *,
     axis: Axis = -1,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    vocab_axis_name: AxisName | None = None,
 ) -> SoftmaxStatistics:
     """The numbers softmax losses are made of, for a loss of your own.
 
@@ -170,6 +156,7 @@ def softmax_statistics(
       labels: class ids in [0, classes).
       axis: the class axis, or a tuple of class axes.
       class_where: classes allowed (True), broadcastable to the logits.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64) and
       `correct` bool. A label out of range: NaN, with NaN gradients, and not correct.
@@ -187,6 +174,7 @@ def softmax_statistics(
     inputs, axes = _options.softmax_inputs(
         call, logits, labels, axis=axis, where=None, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
+        vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     checked = _checks.checked(call)
     return _softmax_statistics(inputs, checked=checked, axis=axes)
@@ -197,100 +185,11 @@ def _softmax_statistics(
     inputs: ClassInputs, *, checked: str | None, axis: Shape
 ) -> SoftmaxStatistics:
     x = allowed_logits(inputs.logits, axis, inputs.class_where)
-    labels, poison = class_ids(checked, inputs.labels, None, x.shape[-1])
-    *numbers, correct = statistics(x, labels)
+    classes = inputs.classes
+    labels, poison = class_ids(checked, inputs.labels, None, classes.count(x.shape[-1]))
+    *numbers, correct = statistics(x, labels, classes)
     nll, one_minus_prob, log_normalizer, label_logit = (
         number * poison.astype(number.dtype) for number in numbers
     )
     correct &= labels >= 0
     return SoftmaxStatistics(nll, one_minus_prob, log_normalizer, label_logit, correct)
-
-
-@functools.partial(
-    jax.jit, static_argnames=("checked", "axis", "ignore_index", "loss"), inline=True
-)
-def integer_label_loss(
-    inputs: ClassInputs,
-    parameter: ArrayLike | None = None,
-    *,
-    checked: str | None,
-    axis: Shape,
-    ignore_index: int | None,
-    loss: PairLoss,
-) -> Array:
-    """Any pair loss at the label, with every option; one value per position."""
-    given = allowed_logits(inputs.logits, axis, inputs.class_where)
-    x, dtype = widen(given), computing_dtype(given)
-    keep = kept(inputs.labels, inputs.where, ignore_index)
-    labels, poison = class_ids(checked, inputs.labels, keep, x.shape[-1])
-    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
-    n = label_numbers(x, labels, keep, given=given)
-    value = loss(n.nll, n.one_minus_prob, parameter)
-    weights = None
-    if inputs.class_weights is not None:
-        weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
-        label_weight = jnp.sum(jnp.where(one_hot(labels, x), weights, 0), axis=-1)
-        value = product(label_weight, value)
-    if inputs.label_smoothing is not None:
-        alpha = jnp.asarray(inputs.label_smoothing, dtype)
-        spread = _uniform(x, weights)
-        if loss is cross_entropy_of:
-            # Linear in the logits: no second exponential of each.
-            distance = product(spread, n.largest[..., None] - x)
-            share = jnp.sum(spread, axis=-1)
-            smooth = jnp.sum(distance, axis=-1) + share * n.log_total
-        else:
-            smooth = _expected(x, spread, keep, loss, parameter)
-        value = product(1 - alpha, value) + alpha * smooth
-    if inputs.z_loss is not None:
-        value += jnp.asarray(inputs.z_loss, dtype) * (n.largest + n.log_total) ** 2
-    return drop(value * poison.astype(dtype), keep)
-
-
-@functools.partial(jax.jit, static_argnames=("axis", "loss"), inline=True)
-def distribution_label_loss(
-    inputs: ClassInputs,
-    parameter: ArrayLike | None = None,
-    *,
-    axis: Shape,
-    loss: PairLoss,
-) -> Array:
-    """Any pair loss, averaged over the label distribution; one value per position."""
-    given = allowed_logits(inputs.logits, axis, inputs.class_where)
-    as_given = classes_last(inputs.labels, axis)
-    x, labels = widen_both(given, as_given)
-    dtype, keep = x.dtype, inputs.where
-    labels = drop(labels, keep, classes=True)
-    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
-    if inputs.label_smoothing is not None:
-        alpha = jnp.asarray(inputs.label_smoothing, dtype)
-        labels = (1 - alpha) * labels + alpha * _uniform(x, None)
-    if inputs.class_weights is not None:
-        labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
-    if loss is cross_entropy_of:
-        plain = inputs.label_smoothing is None and inputs.class_weights is None
-        weights = as_given if plain else labels
-        value = expected_nll(x, labels, keep, given=(given, weights))
-    else:
-        value = _expected(x, labels, keep, loss, parameter)
-    if inputs.z_loss is not None:
-        value += jnp.asarray(inputs.z_loss, dtype) * log_normalizer(x, keep) ** 2
-    return drop(value, keep)
-
-
-def _uniform(x: Array, weights: Array | None) -> Array:
-    """The uniform distribution over the classes that x allows, times their weights."""
-    spread = uniform(x > -jnp.inf).astype(x.dtype)
-    return spread if weights is None else spread * weights
-
-
-def _expected(
-    x: Array,
-    weights: Array,
-    keep: Array | None,
-    loss: PairLoss,
-    parameter: Array | None,
-) -> Array:
-    """Σ_j w_j·loss of class j."""
-    nll, one_minus_prob, _ = class_pairs(x, keep)
-    return jnp.sum(product(weights, loss(nll, one_minus_prob, parameter)), axis=-1)

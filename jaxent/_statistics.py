@@ -6,13 +6,13 @@ cancels. The sums are constants to differentiation: each function here has a rul
 its own, written in functions that have one, so that every order stays accurate.
 """
 
-import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
+from ._classes import WHOLE, Classes
 from ._exact import Pair, difference, product, widen
 from ._labels import drop
 from ._sums import (
@@ -24,7 +24,6 @@ from ._sums import (
     top_of,
     weighted_of,
 )
-from ._types import Shape
 
 
 class SoftmaxStatistics(NamedTuple):
@@ -46,27 +45,6 @@ class SoftmaxStatistics(NamedTuple):
     """Whether x_y is the largest logit (bool; a tie for the largest counts)."""
 
 
-def classes_last(x: Array, axis: Shape) -> Array:
-    """`x` with the class axes moved to the end and flattened into one, as in optax."""
-    batch = tuple(a for a in range(x.ndim) if a not in axis)
-    count = math.prod(x.shape[a] for a in axis)
-    return x.transpose(batch + axis).reshape(*(x.shape[a] for a in batch), count)
-
-
-def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
-    """The logits as they are given, classes last, forbidden classes at −inf."""
-    if class_where is not None:
-        logits = jnp.where(
-            jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
-        )
-    return classes_last(logits, axis)
-
-
-def top_class(x: Array) -> Array:
-    """The class of the largest logit, the first of equals."""
-    return lax.argmax(x, x.ndim - 1, jnp.int32)
-
-
 class LabelNumbers(NamedTuple):
     """Of one class y of each position; any of them may be differentiated but c."""
 
@@ -80,18 +58,30 @@ class LabelNumbers(NamedTuple):
 
 
 def label_numbers(
-    x: Array, labels: Array, keep: Array | None = None, *, given: Array
+    x: Array,
+    labels: Array,
+    keep: Array | None = None,
+    *,
+    given: Array,
+    classes: Classes = WHOLE,
 ) -> LabelNumbers:
     """Of logits x [..., V], widened from those `given`, whose sums need less memory;
     of dropped positions nothing is read.
     """
-    sums = Rest(*(drop(a, keep) for a in rest_of(given, labels)))
+    sums = _dropped(rest_of(given, labels, classes), keep)
     return _label_numbers(x, labels, keep, sums)
 
 
-def statistics(x: Array, labels: Array) -> SoftmaxStatistics:
+Sums = TypeVar("Sums", Rest, tuple[Rest, Weights])
+
+
+def _dropped(sums: Sums, keep: Array | None) -> Sums:
+    return jax.tree.map(lambda a: drop(a, keep), sums)
+
+
+def statistics(x: Array, labels: Array, classes: Classes = WHOLE) -> SoftmaxStatistics:
     """Of logits x [..., V], any float dtype, for class ids [...] in [0, V)."""
-    n = label_numbers(widen(x), labels, given=x)
+    n = label_numbers(widen(x), labels, given=x, classes=classes)
     return SoftmaxStatistics(
         n.nll,
         n.one_minus_prob,
@@ -139,16 +129,16 @@ def _label_numbers(
 
 @_label_numbers.defjvp
 def _label_numbers_jvp(primals, tangents):
-    x, labels, keep, sums = primals
-    n = _label_numbers(x, labels, keep, sums)
-    p, own = _probabilities(x, labels, keep, sums)
-    dx, hit = tangents[0], one_hot(labels, x)
+    x, labels, _, sums = primals
+    n, classes = _label_numbers(*primals), sums.classes
+    p, own = _probabilities(*primals)
+    dx, hit = tangents[0], one_hot(labels, x, classes)
     # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
     slope = jnp.where(hit, -n.one_minus_prob[..., None], p)
-    d_nll = jnp.sum(slope * dx, axis=-1)
-    d_log_total = jnp.sum(p * dx, axis=-1)
+    d_nll = classes.sum(slope * dx)
+    d_log_total = classes.sum(p * dx)
     # A label out of range, −1, reads them all: its gradient is then NaN throughout.
-    d_label = jnp.sum(jnp.where(hit | (labels < 0)[..., None], dx, 0), axis=-1)
+    d_label = classes.sum(jnp.where(hit | (labels < 0)[..., None], dx, 0))
     constant = jnp.zeros_like(n.largest)
     return n, LabelNumbers(d_nll, own * d_nll, d_log_total, d_label, constant)
 
@@ -160,17 +150,17 @@ def _probabilities(
     """p of each class, [..., V], and that of the label."""
     pair, _, scale = _pair(sums)
     p = exp_from(x, sums.largest[..., None]) * scale[..., None]
-    p = jnp.where(one_hot(labels, x), pair.prob[..., None], p)
+    p = jnp.where(one_hot(labels, x, sums.classes), pair.prob[..., None], p)
     return drop(p, keep, classes=True), pair.prob
 
 
 @_probabilities.defjvp
 def _probabilities_jvp(primals, tangents):
-    x, labels, keep, sums = primals
-    p, own = _probabilities(x, labels, keep, sums)
+    x, labels, _, sums = primals
+    (p, own), classes = _probabilities(*primals), sums.classes
     d = _from_top(x, sums, tangents[0])
-    d -= jnp.sum(p * d, axis=-1, keepdims=True)
-    d_label = jnp.sum(jnp.where(one_hot(labels, x), d, 0), axis=-1)
+    d -= classes.sum(p * d, keepdims=True)
+    d_label = classes.sum(jnp.where(one_hot(labels, x, classes), d, 0))
     return (p, own), (p * d, own * d_label)
 
 
@@ -179,19 +169,15 @@ def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
     dp_j = p_j·(dx_j − Σ p·dx) no p near 1 is left to subtract from 1.
     """
     top = x == jnp.maximum(sums.largest, sums.label_logit)[..., None]
-    count = jnp.sum(top.astype(dx.dtype), axis=-1, keepdims=True)
-    shift = jnp.sum(jnp.where(top, dx, 0), axis=-1, keepdims=True)
+    count = sums.classes.sum(top.astype(dx.dtype), keepdims=True)
+    shift = sums.classes.sum(jnp.where(top, dx, 0), keepdims=True)
     # Not dx − shift there: transposed, that is a difference of what the others add to.
     return jnp.where(top & (count == 1), 0, dx - shift / jnp.maximum(count, 1))
 
 
-def class_pairs(x: Array, keep: Array | None = None) -> Pair:
+def class_pairs(x: Array, keep: Array | None = None, classes: Classes = WHOLE) -> Pair:
     """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
-    return _class_pairs(x, keep, _top(x, keep))
-
-
-def _top(x: Array, keep: Array | None) -> Rest:
-    return Rest(*(drop(a, keep) for a in top_of(x)))
+    return _class_pairs(x, keep, _dropped(top_of(x, classes), keep))
 
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
@@ -215,19 +201,21 @@ def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
 @_class_pairs.defjvp
 def _class_pairs_jvp(primals, tangents):
     x, keep, top = primals
-    pairs = _class_pairs(x, keep, top)
+    pairs, classes = _class_pairs(*primals), top.classes
     dx, is_top = tangents[0], _distance(x, keep, top) == 0
-    d_rest = jnp.sum(jnp.where(is_top, 0, pairs.prob) * dx, axis=-1, keepdims=True)
-    d_log_total = jnp.sum(pairs.prob * dx, axis=-1, keepdims=True)
+    d_rest = classes.sum(jnp.where(is_top, 0, pairs.prob) * dx, keepdims=True)
+    d_log_total = classes.sum(pairs.prob * dx, keepdims=True)
     # dx_j leaves 1 − p_j of itself: only a top of its own may have next to nothing.
     alone = is_top & (top.largest < top.label_logit)[..., None]
     d_nll = jnp.where(alone, d_rest - pairs.one_minus_prob * dx, d_log_total - dx)
     return pairs, Pair(d_nll, pairs.prob * d_nll, -pairs.prob * d_nll)
 
 
-def log_normalizer(x: Array, keep: Array | None = None) -> Array:
+def log_normalizer(
+    x: Array, keep: Array | None = None, classes: Classes = WHOLE
+) -> Array:
     """log Σ_j exp(x_j)."""
-    return _log_normalizer(x, keep, _top(x, keep))
+    return _log_normalizer(x, keep, _dropped(top_of(x, classes), keep))
 
 
 @jax.custom_jvp
@@ -238,20 +226,24 @@ def _log_normalizer(x: Array, keep: Array | None, top: Rest) -> Array:
 
 @_log_normalizer.defjvp
 def _log_normalizer_jvp(primals, tangents):
-    prob = _class_pairs(*primals).prob
-    return _log_normalizer(*primals), jnp.sum(prob * tangents[0], axis=-1)
+    prob, classes = _class_pairs(*primals).prob, primals[2].classes
+    return _log_normalizer(*primals), classes.sum(prob * tangents[0])
 
 
 def expected_nll(
-    x: Array, weights: Array, keep: Array | None = None, *, given: tuple[Array, Array]
+    x: Array,
+    weights: Array,
+    keep: Array | None = None,
+    classes: Classes = WHOLE,
+    *,
+    given: tuple[Array, Array],
 ) -> Array:
     """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0.
 
     Of logits and weights widened from those `given`, whose sums need less memory.
     """
-    top, sums = weighted_of(*given)
-    top, sums = Rest(*(drop(a, keep) for a in top)), (drop(a, keep) for a in sums)
-    return _expected_nll(x, weights, keep, top, Weights(*sums))
+    top, sums = _dropped(weighted_of(*given, classes), keep)
+    return _expected_nll(x, weights, keep, top, sums)
 
 
 @jax.custom_jvp
@@ -276,7 +268,7 @@ def _expected_nll_jvp(primals, tangents):
     slope = prob * others - weights * one_minus_prob
     # An infinite loss is settled: it does not move with its weight.
     finite = jnp.where(jnp.isinf(nll), 0, nll)
-    tangent = jnp.sum(slope * dx + finite * d_weights, axis=-1)
+    tangent = top.classes.sum(slope * dx + finite * d_weights)
     return _expected_nll(*primals), tangent
 
 
@@ -292,7 +284,7 @@ def _shares(
 @_shares.defjvp
 def _shares_jvp(primals, tangents):
     x, _, keep, top, _ = primals
-    is_top = _distance(x, keep, top) == 0
-    d_at_top = jnp.sum(jnp.where(is_top, tangents[1], 0), axis=-1, keepdims=True)
-    d_off_top = jnp.sum(jnp.where(is_top, 0, tangents[1]), axis=-1, keepdims=True)
+    is_top, classes = _distance(x, keep, top) == 0, top.classes
+    d_at_top = classes.sum(jnp.where(is_top, tangents[1], 0), keepdims=True)
+    d_off_top = classes.sum(jnp.where(is_top, 0, tangents[1]), keepdims=True)
     return _shares(*primals), (d_at_top, d_off_top)

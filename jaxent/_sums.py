@@ -11,12 +11,13 @@ of `_statistics` are.
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ._classes import WHOLE, Classes
 from ._exact import product, widen, widen_both
 
 # Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
@@ -32,6 +33,7 @@ class Rest(NamedTuple):
     total: Array
     """Σ_{j≠y} exp(x_j − c')."""
     label_logit: Array
+    classes: Classes = WHOLE
 
 
 class Weights(NamedTuple):
@@ -45,61 +47,114 @@ class Weights(NamedTuple):
     """Σ w_j of all others."""
 
 
-def one_hot(labels: Array, like: Array) -> Array:
+def one_hot(labels: Array, like: Array, classes: Classes = WHOLE) -> Array:
     """Whether class j is the label; never a gather, so that sharded classes stay so."""
-    return labels[..., None] == lax.broadcasted_iota(
-        jnp.int32, like.shape, like.ndim - 1
-    )
+    ids = lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
+    return classes.local(labels, like.shape[-1])[..., None] == ids
 
 
-def in_cache(function: Callable[..., Array], x: Array, *rows: Array) -> Array:
-    """`function`, row by row, of x [..., V] and arrays with its batch axes.
+def in_cache(
+    function: Callable[..., Array], *rows: Array, classes: Classes = WHOLE
+) -> Array:
+    """`function`, row by row, of arrays [..., V].
 
     On CPU a few rows at a time, so that what it makes of them stays in the cache.
     """
+    if classes.names:
+        # What devices send each other is of all rows at once.
+        return function(*rows)
     grouped = functools.partial(_by_groups, function)
-    return lax.platform_dependent(x, *rows, cpu=grouped, default=function)
+    return lax.platform_dependent(*rows, cpu=grouped, default=function)
 
 
-def rest_of(x: Array, labels: Array) -> Rest:
+def rest_of(x: Array, labels: Array, classes: Classes = WHOLE) -> Rest:
     """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
+    own = classes.local(labels, x.shape[-1])
     found = lax.platform_dependent(
         lax.stop_gradient(x),
-        labels,
+        own,
         cpu=functools.partial(_by_groups, _rest),
         default=_rest_in_one_pass,
     )
-    return Rest(*found)
+    rest, here = Rest(*found), (own >= 0) & (own < x.shape[-1])
+    return _merged(rest, here, classes) if classes.names else rest
 
 
-def top_of(x: Array) -> Rest:
+def _merged(rest: Rest, here: Array, classes: Classes) -> Rest:
+    """Of all slices, each with its own rest and its label, if that is here."""
+    largest = classes.most(rest.largest)
+    total = rest.total * exp_from(rest.largest, largest)
+    label_logit = jnp.where(here, rest.label_logit, 0)
+    total, label_logit = classes.merge(jnp.stack([total, label_logit]))
+    return Rest(_unless_nan(largest, total), total, label_logit, classes)
+
+
+def _unless_nan(largest: Array, total: Array) -> Array:
+    """A collective maximum may miss a NaN; the sum never does."""
+    return jnp.where(jnp.isnan(total), total, largest)
+
+
+def top_of(x: Array, classes: Classes = WHOLE) -> Rest:
     """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
     found = lax.platform_dependent(
         lax.stop_gradient(x),
         cpu=functools.partial(_by_groups, _top),
         default=_top_in_one_pass,
     )
-    return Rest(*found)
+    rest = Rest(*found)
+    return _merged_tops(rest, classes) if classes.names else rest
 
 
-def weighted_of(x: Array, weights: Array) -> tuple[Rest, Weights]:
+def _merged_tops(own: Rest, classes: Classes) -> Rest:
+    """Of all slices, each with its own top: the others' tops join the rest."""
+    top = classes.most(own.label_logit)
+    leads = own.label_logit == top
+    below = classes.most(jnp.where(leads, own.largest, own.label_logit))
+    total = own.total * exp_from(own.largest, below)
+    total += jnp.where(leads, 0, exp_from(own.label_logit, below))
+    total, leaders = classes.merge(jnp.stack([total, leads.astype(total.dtype)]))
+    top = _unless_nan(top, total)
+    return _tied(Rest(below, total, top, classes), leaders - 1)
+
+
+def _tied(rest: Rest, others: Array) -> Rest:
+    """With as many others at the top, a number ≥ 0, as the label."""
+    below, total, top, _ = rest
+    tied = total * exp_from(below, top) + others
+    return rest._replace(
+        largest=jnp.where(others > 0, top, below),
+        total=jnp.where(others > 0, tied, total),
+    )
+
+
+def weighted_of(
+    x: Array, weights: Array, classes: Classes = WHOLE
+) -> tuple[Rest, Weights]:
     """`top_of` logits [..., V], and the sums of weights [..., V], of any dtypes."""
-    found = lax.platform_dependent(
-        lax.stop_gradient(x),
-        lax.stop_gradient(weights),
+    x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
+    if classes.names:
+        top = top_of(x, classes)
+        sums = jnp.stack(_weights(*widen_both(x, weights), top.label_logit))
+        return top, Weights(*classes.merge(sums))
+    return lax.platform_dependent(
+        x,
+        weights,
         cpu=functools.partial(_by_groups, functools.partial(_weighted, _top)),
         default=functools.partial(_weighted, _top_in_one_pass),
     )
-    return Rest(*found[:3]), Weights(*found[3:])
 
 
-def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Array, ...]:
+def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Rest, Weights]:
     x, weights = widen_both(x, weights)
     top = find_top(x)
-    hit = x == top.label_logit[..., None]
-    distance = product(weights, top.label_logit[..., None] - x)
+    return top, _weights(x, weights, top.label_logit)
+
+
+def _weights(x: Array, weights: Array, top: Array) -> Weights:
+    hit = x == top[..., None]
+    distance = product(weights, top[..., None] - x)
     at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
-    return *top, *(jnp.sum(a, axis=-1) for a in (distance, at_top, off_top))
+    return Weights(*(jnp.sum(a, axis=-1) for a in (distance, at_top, off_top)))
 
 
 def _rest(x: Array, labels: Array) -> Rest:
@@ -120,10 +175,7 @@ def _top(x: Array) -> Rest:
     hit = x == top[..., None]
     below, total = _sum_outside(hit, x)
     others = jnp.sum(hit.astype(x.dtype), axis=-1) - 1
-    tied = total * exp_from(below, top) + others
-    return Rest(
-        jnp.where(others > 0, top, below), jnp.where(others > 0, tied, total), top
-    )
+    return _tied(Rest(below, total, top), others)
 
 
 def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
@@ -144,7 +196,7 @@ def _is_sharded(x: Array) -> bool:
     return any(jax.typeof(x).sharding.spec)
 
 
-def _by_groups(sums: Callable, x: Array, *rows: Array) -> tuple:
+def _by_groups(sums: Callable, x: Array, *rows: Array) -> Any:
     """`sums` of x [..., V] and arrays with its batch axes, a group of rows at a time.
 
     Rows of a group lie a stride apart: so a share of each device's rows is in it.

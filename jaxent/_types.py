@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names for the types that the doors, the checks and the kernels share."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from jax import Array
-from jax.typing import ArrayLike
 
 Axis = int | tuple[int, ...]
 Shape = tuple[int, ...]
@@ -18,15 +17,3 @@ Number = float | Array
 Reduction = Literal[
     "none", "sum", "mean", "weighted_mean", "nonzero_mean", "batch_mean"
 ]
-
-
-class ClassInputs(NamedTuple):
-    """What a softmax loss is given, checked; `None` is an option that is off."""
-
-    logits: Array
-    labels: Array
-    where: Array | None = None
-    class_where: Array | None = None
-    class_weights: Array | None = None
-    label_smoothing: ArrayLike | None = None
-    z_loss: ArrayLike | None = None

@@ -13,11 +13,11 @@ PACKAGE = ROOT / "jaxent"
 # one floor may import those to their left.
 FLOORS = (
     ("_types",),
-    ("_exact", "_ratios", "_checks", "_options"),
-    ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunked",
-     "_heads", "_candidates", "samplers"),
-    ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
-     "_fused", "_linear", "_distillation", "_columns", "_sampled"),
+    ("_exact", "_ratios", "_classes", "_checks", "_options"),
+    ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunks",
+     "_chunked", "_heads", "_explicit", "_candidates", "samplers"),
+    ("_pair_losses", "_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence",
+     "_entropy", "_fused", "_linear", "_distillation", "_columns", "_sampled"),
     ("compat", "_conventions", "_explain", "_explain_file",
      "_truth", "_truth_of_measures", "_arithmetic",
      "_certify_inputs", "_certify_rows", "_certify"),
@@ -147,7 +147,7 @@ FOREIGN = re.compile(
     r"(jax\.nn|nn|jax\.scipy\.\w+|special)\."
     r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
 )
-ENGINE = {"_sums", "_statistics", "_information"}
+ENGINE = {"_classes", "_sums", "_statistics", "_information"}
 # What `certify` holds the engine against is a second arithmetic by intention.
 TRUTHS = {"_truth", "_truth_of_measures", "_certify_inputs"}
 EXPONENTIALS = ENGINE | TRUTHS | {"_exact", "_ratios", "_divergence", "_reduce"}

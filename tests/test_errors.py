@@ -30,6 +30,7 @@ LAST = "-1 is the last axis."
 PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
 WEIGHTS = "multipliers are `weights`."
 RESHAPE = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+SHARD_MAP = "Call it inside `jax.shard_map` over a mesh with this axis."
 SCALAR = "Pass a Python number, or a float scalar such as a schedule's value."
 
 # What is called, with what; the argument named, what it must be, what it got, and
@@ -86,6 +87,11 @@ MISTAKES = [
     ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", FORMULA),
     ("entropy", (X,), {"base": 1}, ValueError, "base", "be a number above 1", "1", "2 gives bits, 10 hartleys; leave it out for nats."),
     ("entropy_from_logits", (X,), {"base": "2"}, ValueError, "base", "be a number above 1", "'2'", "2 gives bits, 10 hartleys; leave it out for nats."),
+    (IDS, (X, Y), {"vocab_axis_name": "vocab"}, ValueError, "vocab_axis_name", "name an axis that is mapped where the call is", "'vocab'", SHARD_MAP),
+    (DENSE, (X, X), {"vocab_axis_name": ("data", "vocab")}, ValueError, "vocab_axis_name", "name an axis that is mapped where the call is", "('data', 'vocab')", SHARD_MAP),
+    ("softmax_statistics", (X, Y), {"vocab_axis_name": 1}, TypeError, "vocab_axis_name", "be the name of a mesh axis, or a tuple of names", "1", "None is off."),
+    (FUSED, (X, X, Y), {"vocab_axis_name": ()}, TypeError, "vocab_axis_name", "be the name of a mesh axis, or a tuple of names", "()", "None is off."),
+    (FUSED, (X, X, Y), {"vocab_axis_name": "vocab"}, ValueError, "vocab_axis_name", "name an axis that is mapped where the call is", "'vocab'", SHARD_MAP),
     # fused heads
     (FUSED, (X, X.T, Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
     (FUSED, (X, X[:, :4], Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(8, 4)", "The last axis of `hidden`, of shape (8, 5), is d."),

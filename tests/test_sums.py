@@ -60,7 +60,7 @@ def test_the_rest_of_the_classes(form, dtype):
     got = jax.jit(forms[form])(x, LABELS)
     largest, total = truth(x, oracle.one_hot(LABELS, SHAPE[-1]))
     label_logit = np.take_along_axis(oracle.wide(x), LABELS[..., None], -1)[..., 0]
-    assert all(a.dtype == jnp.float32 for a in got)
+    assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(got))
     np.testing.assert_array_equal(got.largest, largest.astype(np.float32))
     np.testing.assert_array_equal(got.label_logit, label_logit.astype(np.float32))
     # Two roundings and an exp for each of 40 terms of one sign, most of them small.

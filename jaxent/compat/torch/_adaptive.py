@@ -12,9 +12,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks
+from ..._classes import WHOLE
 from ..._exact import widen
 from ..._softmax import softmax_cross_entropy_with_integer_labels
-from ..._statistics import class_pairs, top_class
+from ..._statistics import class_pairs
 
 
 class AdaptiveLogSoftmax(NamedTuple):
@@ -194,4 +195,4 @@ def adaptive_predict(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py.
     """
-    return top_class(adaptive_log_prob(input, parameters))
+    return WHOLE.top(adaptive_log_prob(input, parameters))
