@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format bench bench-quick test-matrix test-accelerators clean
+.PHONY: demo test lint format docs dist bench bench-quick test-matrix \
+	test-accelerators clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,docs,dist,lint]'
 	touch $@
 
 demo: .venv/installed
@@ -26,6 +27,17 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site, in build/docs; a warning is an error.
+docs: .venv/installed
+	$(BIN)/python -m sphinx -q -W --keep-going -E -d build/doctrees docs build/docs
+	@echo 'Open build/docs/index.html'
+
+# The release, in dist/, and whether the wheel is whole where nothing else is installed.
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python tests/installed.py dist/*.whl
 
 # Everything, with every peer that installs, in an environment of its own; and optax alone.
 bench:
@@ -46,7 +58,7 @@ test-matrix:
 .PHONY: test-on
 test-on:
 	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo]' $(PIN)
+	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs,dist]' $(PIN)
 	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
@@ -63,4 +75,5 @@ test-compiled:
 	JAXENT_RESULTS=docs/results .venv-$(EXTRA)/bin/python -m pytest -n $(JOBS) -q tests/accelerators
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-tpu .venv-gpu demo-output
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-tpu .venv-gpu \
+		build dist demo-output

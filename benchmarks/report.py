@@ -37,12 +37,20 @@ def compact(rows: list[dict]) -> list[dict]:
 def save(result: dict, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(json.dumps(result, indent=1) + "\n")
-    text = f"# Benchmarks\n\n{provenance(result)}\n\n## Dense\n\n"
-    text += dense.table(result["dense"])
-    if result.get("fused"):
-        text += f"\n\n## Fused head\n\n{fused_head.table(result['fused'])}"
-    (folder / "benchmarks.md").write_text(text + "\n")
+    (folder / "benchmarks.md").write_text(page(result))
     draw(result, folder)
+
+
+def page(result: dict) -> str:
+    """A run, in Markdown."""
+    parts = ["# Benchmarks", provenance(result)]
+    parts += ["![Time, memory and error over optax's, by workload](ratios.png)"]
+    if result.get("scaling"):
+        parts += ["![A step as positions and classes grow](scaling.png)"]
+    parts += ["## Dense", dense.table(result["dense"])]
+    if result.get("fused"):
+        parts += ["## Fused head", fused_head.table(result["fused"])]
+    return "\n\n".join(parts) + "\n"
 
 
 def provenance(result: dict) -> str:

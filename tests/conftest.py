@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripts that recorded the golden files are no tests: they need what they call."""
+"""What recorded the golden files needs its framework, and what is to be type-checked
+is no test: neither is imported. And devices for the meshes of the sharded tests."""
 
 import jax
 
-collect_ignore_glob = ["golden/*.py"]
+collect_ignore_glob = ["golden/*.py", "typed/*.py"]
 
-# For the meshes of the sharded tests; all others use the first of them.
+# All other tests use the first of them.
 jax.config.update("jax_num_cpu_devices", 8)

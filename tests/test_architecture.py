@@ -31,7 +31,7 @@ MAX_LINES = 300
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 EVERY = [
     path
-    for folder in ("jaxent", "tests", "examples", "benchmarks")
+    for folder in ("jaxent", "tests", "examples", "benchmarks", "docs")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ] + [ROOT / "conftest.py"]
 

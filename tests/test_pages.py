@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers on the pages are those that were recorded, or that come out today."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxent
+from benchmarks import report
+from jaxent import compat
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def recorded(name):
+    return json.loads((DOCS / "results" / name).read_text("utf-8"))
+
+
+def table(text: str, header: str) -> list[list[str]]:
+    """The cells of the rows below a header, two lines above them."""
+    (rows,) = re.findall(rf"^\| {header}.*\n\|[-: |]+\n((?:\|.*\n)+)", text, re.M)
+    return [line.strip("| ").split(" | ") for line in rows.splitlines()]
+
+
+def test_benchmarks_are_those_of_the_record():
+    result = recorded("benchmarks.json")
+    text = (DOCS / "results" / "benchmarks.md").read_text("utf-8")
+    assert text == report.page(result)
+    begin, end = (report.MARK.format(x) for x in ("begin", "end"))
+    assert README.split(begin)[1].split(end)[0].strip() == report.readme_table(result)
+
+
+def test_sampling_times_are_those_of_the_record():
+    result = recorded("sampled.json")
+    rows = table((DOCS / "sampling.md").read_text("utf-8"), "a step of")
+    assert len(rows) == len(result["rows"])
+    for (what, *numbers), row in zip(rows, result["rows"], strict=True):
+        assert what == row["what"]
+        ms, times, mib = map(float, numbers)
+        assert ms == pytest.approx(1000 * row["seconds"], abs=1)
+        assert times == pytest.approx(row["times_as_fast"][1], abs=1)
+        assert mib == pytest.approx(row["temporaries_mib"], abs=0.5)
+
+
+def test_the_collapse_is_that_of_the_record():
+    runs = {(run["loss"], run["seed"]): run["history"]
+            for run in recorded("grokking.json")["runs"]}  # fmt: skip
+    rows = table((DOCS / "numerics.md").read_text("utf-8"), "loss")
+    assert len(rows) == len(runs)
+    for loss, seed, zero, true_loss, accuracy in rows:
+        dtype = "float64" if "float64" in loss else loss.split(",")[0]
+        history = runs[dtype, int(seed)]
+        assert zero == f"{history['share_reported_zero'][-1]:.0%}".replace("%", " %")
+        assert float(true_loss) == pytest.approx(history["true_loss"][-1], rel=0.05)
+        assert accuracy == f"{history['test_accuracy'][-1]:.0%}".replace("%", " %")
+
+
+def test_the_readme_s_exactness_comes_out_again():
+    pytest.importorskip("matplotlib", reason="the examples need the extra `demo`")
+    from examples import exactness
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        losses, kl = exactness.loss_rows(), exactness.kl_rows()
+    # What the others round to depends on the processor, in their terms' last place.
+    for key, rows, rounding in (("margin", losses, 2e-6), ("Δ", kl, 5e-7)):
+        shown = table(README, key)
+        assert shown
+        computed = {row[key]: [*row.values()] for row in rows}
+        for cells in shown:
+            at, true, ours, *others = map(float, cells)
+            _, now_true, now_ours, *now_others = computed[at]
+            assert [true, ours] == pytest.approx([now_true, now_ours], rel=2e-5)
+            assert others == pytest.approx(now_others[: len(others)], abs=rounding)
+
+
+def test_every_name_to_choose_is_there():
+    rows = table((DOCS / "choosing.md").read_text("utf-8"), "you have")
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row[-1])}
+    assert len(names) >= 20
+    assert names <= {*vars(jaxent)}
+
+
+def framework_names():
+    """What the left column calls, each from `compat`, and the arrays it is given."""
+    rng = np.random.default_rng(0)
+    x, other, h, W, b = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((4, 3), (4, 3), (4, 5), (3, 5), (3,))
+    )
+    keras = {k: v for k, v in vars(compat.keras).items() if k.endswith("opy")}
+    tf1 = SimpleNamespace(losses=compat.tensorflow.losses)
+    return {
+        **vars(jaxent), **keras, "jnp": jnp, "F": compat.torch,
+        "torchvision": SimpleNamespace(ops=compat.torch),
+        "tf": SimpleNamespace(nn=compat.tensorflow, compat=SimpleNamespace(v1=tf1)),
+        "optax": SimpleNamespace(losses=compat.optax),
+        "x": x, "h": h, "W": W, "b": b, "V": 3, "y": jnp.array([0, 2, 1, 2]),
+        "q": jax.nn.softmax(other), "p": jax.nn.softmax(x),
+        "logp": jax.nn.log_softmax(x), "logq": jax.nn.log_softmax(other),
+        "t": jnp.asarray(rng.random((4, 3)), jnp.float32),
+        "m": jnp.array([True, True, False, True]),
+        "w": jnp.array([1.0, 2.0, 0.5]), "v": jnp.array([1.0, 2.0, 0.5, 0.0]),
+    }  # fmt: skip
+
+
+def test_a_call_ported_gives_the_framework_s_number():
+    text = (DOCS / "coming-from.md").read_text("utf-8")
+    whole = r"`([^`]+\))`"  # a cell that is one call; others explain
+    rows = re.findall(rf"^\| {whole} \| {whole} \| (.*) \|$", text, re.M)
+    rows = [row for row in rows if "..." not in row[1]]
+    assert len(rows) == 23
+    names = framework_names()
+    for before, idiomatic, ported in rows:
+        number = eval(before, names)
+        np.testing.assert_allclose(number, eval(idiomatic, names), 1e-5, err_msg=before)
+        if re.fullmatch(whole, ported):
+            np.testing.assert_array_equal(number, eval(ported.strip("`"), names))
+
+
+def test_every_command_is_there_to_be_run():
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    text = "\n".join(path.read_text("utf-8") for path in pages)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    made = re.findall(r"^make ([\w-]+)|`make (?:\w+=\S+ )?([\w-]+)`", text, re.M)
+    assert {a or b for a, b in made} <= {*targets}
+    modules = set(re.findall(r"python -m ([\w.]+)", text))
+    assert {"benchmarks", "jaxent"} <= modules
+    assert all(importlib.util.find_spec(module) for module in modules)
+    scripts = set(re.findall(r"(?:python|pytest) ([\w/]+\.py)", text))
+    assert "examples/exactness.py" in scripts
+    assert all((ROOT / script).is_file() for script in scripts)
