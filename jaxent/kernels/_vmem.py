@@ -21,7 +21,7 @@ LANES = 128
 
 VMEM = 64 * 2**20
 """Bytes of a core, where there is least: v5p and v7x. v5e and v6e have twice that."""
-DEFAULT_MEMORY = 40 * 2**20
+DEFAULT_MEMORY = 48 * 2**20
 ROWS = 1024
 """That stay, of one product: the power of 2 above v6e's 561 operations a byte."""
 STREAMED = 512
@@ -46,17 +46,17 @@ def tiles(call: str, head: Head, memory: int | str | None) -> Tiles:
         must = 'be float32 or bfloat16 with implementation="pallas_tpu"'
         remedy = 'The matrix units take no other: cast it, or use "xla".'
         _checks.fail(NotImplementedError, call, "hidden", must, dtype.name, remedy)
-    budget = _options.size(call, memory, DEFAULT_MEMORY)
-    if budget > VMEM:
-        must = f"be at most {VMEM} bytes of VMEM"
-        remedy = 'With implementation="pallas_tpu" it is for the tiles of one core.'
-        _checks.fail(ValueError, call, "memory", must, memory, remedy)
     d, size = head.hidden.shape[-1], dtype.itemsize
     least = used(LANES, LANES, d, size, 2)
-    if budget < least:
-        must = f"be at least {least} bytes, for whole rows of d = {d} in the tiles"
-        remedy = f'Raise it, up to {VMEM}, or use implementation="xla".'
-        _checks.fail(ValueError, call, "memory", must, budget, remedy)
+    if least > VMEM:
+        must = f"have rows that fit, {LANES} of each matrix, in {VMEM} bytes of VMEM"
+        remedy = 'Use implementation="xla".'
+        _checks.fail(ValueError, call, "hidden", must, head.hidden.shape, remedy)
+    budget = _options.size(call, memory, DEFAULT_MEMORY)
+    if not least <= budget <= VMEM:
+        must = f"be from {least} to {VMEM} bytes of VMEM, for d = {d}"
+        remedy = 'With implementation="pallas_tpu" it is for the tiles of one core.'
+        _checks.fail(ValueError, call, "memory", must, memory or budget, remedy)
     return Tiles(*(_largest(d, size, products, budget) for products in (1, 2)))
 
 
