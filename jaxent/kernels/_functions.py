@@ -24,11 +24,6 @@ LEAST, MOST = -87.33654, 88.72284
 """Between these e^x is a normal number."""
 
 
-def exp_from(x: Array, largest: Array) -> Array:
-    """exp(x − largest); 0 where there is none, −inf."""
-    return exp(x - jnp.where(largest == -jnp.inf, 0.0, largest))
-
-
 def exp(x: Array) -> Array:
     scale, part = _reduced(x)
     value = jnp.where(x > MOST, jnp.inf, scale + scale * part)

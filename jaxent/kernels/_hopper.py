@@ -19,7 +19,6 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from .._chunked import Head
-from ._fused_head import capped
 
 # wgmma: the 128 threads of a warpgroup multiply 64 rows by at most 256 columns.
 ROWS, CLASSES = 64, 256
@@ -170,11 +169,12 @@ def launch(
                 if head.bias is not None:
                     bias = _loaded(head.bias.at[first + n, columns], COLUMN)
                     x += lax.broadcast_in_dim(bias, x.shape, (1,))
-                x, slope = capped(x, softcap)
+                share = None if softcap is None else jnp.tanh(x / softcap)
+                x = x if softcap is None else softcap * share
                 place = plgpu.broadcasted_iota(jnp.int32, x.shape, 1, layout=TILE)
                 place += (first + n) * CLASSES + start
                 hit = place == across(labels, x)
-                yield columns, Piece(x, slope, place >= classes, hit)
+                yield columns, Piece(x, share, place >= classes, hit)
 
         def within(ref: Any, n: Array) -> Any:
             row = (block * MULTIPLIERS + group) * ROWS
