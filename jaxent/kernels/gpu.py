@@ -95,7 +95,7 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
                 found = sums_with(found, piece)
             return found
 
-        found = lax.fori_loop(0, walk.count, add, tuple(map(filled, start)))
+        found = lax.fori_loop(0, walk.tiles, add, tuple(map(filled, start)))
         for out, values in zip(outs, found, strict=True):
             out[walk.place] = values
 
@@ -147,12 +147,16 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     whole, last = divmod(head.classifier.shape[0], slab)
 
     def add(start: Array | int, size: int, d: Head) -> Head:
+        def put(x: Array, rows: Array) -> Array:
+            rows = rows[:size].astype(x.dtype)
+            return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
+
         rows = part(head, start, size)
         slope = _slopes(rows, labels - start, slopes, size, how)
-        new = matmul(slope, head.hidden, (0, 0)), jnp.sum(slope, 0, jnp.float32)
         return Head(
             d.hidden + matmul(slope, rows.classifier, (1, 0)),
-            *(_put(x, y[:size], start) for x, y in zip(d[1:], new, strict=True)),
+            put(d.classifier, matmul(slope, head.hidden, (0, 0))),
+            None if d.bias is None else put(d.bias, jnp.sum(slope, 0, jnp.float32)),
         )
 
     d = jax.tree.map(jnp.zeros_like, head)
@@ -166,12 +170,6 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     return jax.tree.map(
         lambda x, d: d[tuple(map(slice, x.shape))].astype(x.dtype), given, d
     )
-
-
-def _put(x: Array | None, rows: Array, start: Array | int) -> Array | None:
-    if x is None:
-        return None
-    return lax.dynamic_update_slice_in_dim(x, rows.astype(x.dtype), start, 0)
 
 
 def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -> Array:
@@ -194,7 +192,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
             # Past the last position it writes nothing.
             plgpu.copy_smem_to_gmem(tile.at[group], walk.within(outs[0], n))
 
-        lax.fori_loop(0, walk.count, store, None)
+        lax.fori_loop(0, walk.tiles, store, None)
         plgpu.wait_smem_to_gmem(0)
 
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
