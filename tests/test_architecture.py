@@ -150,7 +150,7 @@ FOREIGN = re.compile(
 )
 ENGINE = {"_classes", "_sums", "_statistics", "_information"}
 # Kernels take the same sums tile by tile, with functions that their compilers have.
-KERNELS = {"tpu", "gpu", "_fused_head"}
+KERNELS = {"tpu", "gpu", "_hopper", "_fused_head"}
 # What `certify` holds the engine against is a second arithmetic by intention.
 TRUTHS = {"_truth", "_truth_of_measures", "_certify_inputs"}
 EXPONENTIALS = (

@@ -116,7 +116,7 @@ def called(name):
 
 def test_the_names_are_these_and_no_others():
     public = {name for name in vars(jaxent) if not name.startswith("_")}
-    # Reached by `implementation=`; nothing in it is for users.
+    # Chosen by an option, not called.
     public -= {"kernels"}
     assert public == {*FUNCTIONS, *TOOLS, *CLASSES, *MODULES}
     here = {

@@ -20,11 +20,7 @@ from .._exact import product
 from .._labels import drop
 from .._statistics import _pair
 from .._sums import Rest
-from .._sums import exp_from as _exp_from
 from .._types import Number
-
-# In a kernel: Mosaic's compilers refuse to be asked for an accuracy.
-exp_from = functools.partial(_exp_from, exp=jnp.exp)
 
 
 class How(NamedTuple):
@@ -88,15 +84,6 @@ def chosen(
         _checks.fail(NotImplementedError, call, "softcap", must, softcap, remedy)
     tiles = _kernels(implementation).tiles(call, head, memory)
     return How(implementation, tiles, softcap, smoothing)
-
-
-def capped(x: Array, softcap: float | None) -> tuple[Array, Array | None]:
-    """cap·tanh(x/cap), and of the cap the share; x itself, and None, without one."""
-    if softcap is None:
-        return x, None
-    share = jnp.tanh(x / softcap)
-    # A class that a bias of −inf forbids stays so: the tanh gives it −cap.
-    return jnp.where(x == -jnp.inf, x, softcap * share), share
 
 
 def _kernels(implementation: str) -> Any:

@@ -6,6 +6,7 @@ products with it, and for parts of rows it would compute all logits once each. S
 slab of it goes to memory, and XLA multiplies: four products of N·d·V in all.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from .. import _checks, _options
 from .._chunked import Head, matmul
 from .._heads import DEFAULT_MEMORY
 from .._sums import Rest
-from ._fused_head import HeadSums, How, Slopes, exp_from
+from .._sums import exp_from as _exp_from
+from ._fused_head import HeadSums, How, Slopes
 from ._hopper import (
     CLASSES,
     HALF,
@@ -36,6 +38,9 @@ from ._hopper import (
     part,
     splits,
 )
+
+# Good to 2 ULP as it is; Mosaic's compiler refuses to be asked for an accuracy.
+exp_from = functools.partial(_exp_from, exp=jnp.exp)
 
 
 class Tiles(NamedTuple):
@@ -90,7 +95,7 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
                 found = sums_with(found, piece)
             return found
 
-        found = lax.fori_loop(0, walk.count, add, tuple(map(filled, start)))
+        found = lax.fori_loop(0, walk.tiles, add, tuple(map(filled, start)))
         for out, values in zip(outs, found, strict=True):
             out[walk.place] = values
 
@@ -142,12 +147,16 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     whole, last = divmod(head.classifier.shape[0], slab)
 
     def add(start: Array | int, size: int, d: Head) -> Head:
+        def put(x: Array, rows: Array) -> Array:
+            rows = rows[:size].astype(x.dtype)
+            return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
+
         rows = part(head, start, size)
         slope = _slopes(rows, labels - start, slopes, size, how)
-        new = matmul(slope, head.hidden, (0, 0)), jnp.sum(slope, 0, jnp.float32)
         return Head(
             d.hidden + matmul(slope, rows.classifier, (1, 0)),
-            *(_put(x, y[:size], start) for x, y in zip(d[1:], new, strict=True)),
+            put(d.classifier, matmul(slope, head.hidden, (0, 0))),
+            None if d.bias is None else put(d.bias, jnp.sum(slope, 0, jnp.float32)),
         )
 
     d = jax.tree.map(jnp.zeros_like, head)
@@ -161,12 +170,6 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     return jax.tree.map(
         lambda x, d: d[tuple(map(slice, x.shape))].astype(x.dtype), given, d
     )
-
-
-def _put(x: Array | None, rows: Array, start: Array | int) -> Array | None:
-    if x is None:
-        return None
-    return lax.dynamic_update_slice_in_dim(x, rows.astype(x.dtype), start, 0)
 
 
 def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -> Array:
@@ -189,7 +192,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
             # Past the last position it writes nothing.
             plgpu.copy_smem_to_gmem(tile.at[group], walk.within(outs[0], n))
 
-        lax.fori_loop(0, walk.count, store, None)
+        lax.fori_loop(0, walk.tiles, store, None)
         plgpu.wait_smem_to_gmem(0)
 
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
