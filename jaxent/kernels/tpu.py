@@ -45,17 +45,17 @@ class Tile(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How the arrays are cut: those with a row or a number of each class or token."""
+    """`pl.BlockSpec` of arrays with a row or a number of each class or token."""
 
-    hidden: pl.BlockSpec
-    classifier: pl.BlockSpec
-    per_class: pl.BlockSpec
-    per_token: pl.BlockSpec
+    hidden: Any
+    classifier: Any
+    per_class: Any
+    per_token: Any
 
 
 def sums(head: Head, labels: Array, how: How) -> HeadSums:
     tile, blocks = _cut(head, how, how.tiles.sums, token_axis=0)
-    row = jax.ShapeDtypeStruct((1, labels.size), jnp.float32)
+    row: Any = jax.ShapeDtypeStruct((1, labels.size), jnp.float32)
     extra = row if how.smoothing else None
     out = HeadSums(Rest(row, row, row), extra, extra)
     specs = jax.tree.map(lambda _: blocks.per_token, out)
@@ -93,7 +93,9 @@ def _d_classifier(
     return d, None if head.bias is None else d_bias[0].astype(head.bias.dtype)
 
 
-def _cut(head: Head, how: How, rows: tuple[int, int], *, token_axis: int):
+def _cut(
+    head: Head, how: How, rows: tuple[int, int], *, token_axis: int
+) -> tuple[Tile, Blocks]:
     """Blocks that stay have their index on the grid's axis 0, others on axis 1."""
     axes = 1 - token_axis, token_axis
     limits = head.classifier.shape[0], head.hidden.shape[0]
