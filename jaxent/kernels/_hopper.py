@@ -102,8 +102,9 @@ def aligned(head: Head) -> Head:
     Not a copy where 8 divides N and 64 divides d, as they do in practice.
     """
     n, d = head.hidden.shape
+    lines = max(pl.cdiv(n, LINES), 1) * LINES - n
     return head._replace(
-        hidden=jnp.pad(head.hidden, ((0, -n % LINES), (0, -d % DEPTH))),
+        hidden=jnp.pad(head.hidden, ((0, lines), (0, -d % DEPTH))),
         classifier=jnp.pad(head.classifier, ((0, 0), (0, -d % DEPTH))),
     )
 
@@ -226,7 +227,7 @@ COPIES = 2
 def _fetch_all(head, ring, block, first, count, depth):
     size = ring.hidden.shape[0]
 
-    @pl.loop(0, count * depth)
+    @pl.loop(jnp.int32(0), count * depth)
     def _fetch(i):
         slot = lax.rem(i, size)
         # Until both multipliers have read what is there.
@@ -253,7 +254,7 @@ def _product(ring, group, start, depth, total):
         plgpu.wgmma_wait(0)
         plgpu.barrier_arrive(ring.empty.at[slot])
 
-    lax.fori_loop(0, depth, add, None)
+    lax.fori_loop(jnp.int32(0), jnp.int32(depth), add, None)
     return total[...]
 
 

@@ -98,7 +98,7 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
                 found = sums_with(found, piece)
             return found
 
-        found = lax.fori_loop(0, walk.tiles, add, tuple(map(filled, start)))
+        found = lax.fori_loop(jnp.int32(0), walk.tiles, add, tuple(map(filled, start)))
         for out, values in zip(outs, found, strict=True):
             out[walk.place] = values
 
@@ -165,7 +165,8 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     d = jax.tree.map(jnp.zeros_like, head)
     d = d._replace(hidden=d.hidden.astype(jnp.float32))
     if whole:
-        d = lax.fori_loop(0, whole, lambda i, d: add(i * slab, slab, d), d)
+        count = jnp.int32(0), jnp.int32(whole)
+        d = lax.fori_loop(*count, lambda i, d: add(i * slab, slab, d), d)
     if last:
         # Not before: then two slabs would be in memory.
         head, d = lax.optimization_barrier((head, d))
@@ -195,7 +196,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
             # Past the last position it writes nothing.
             plgpu.copy_smem_to_gmem(tile.at[group], walk.within(outs[0], n))
 
-        lax.fori_loop(0, walk.tiles, store, None)
+        lax.fori_loop(jnp.int32(0), walk.tiles, store, None)
         plgpu.wait_smem_to_gmem(0)
 
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
