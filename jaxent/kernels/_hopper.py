@@ -225,7 +225,7 @@ COPIES = 2
 
 
 def _fetch_all(head, ring, block, first, count, depth):
-    size = ring.hidden.shape[0]
+    size, depth = jnp.int32(ring.hidden.shape[0]), jnp.int32(depth)
 
     @pl.loop(jnp.int32(0), count * depth)
     def _fetch(i):
@@ -246,7 +246,7 @@ def _product(ring, group, start, depth, total):
     """hidden @ classifier.T of a tile, whose slots are counted from `start` on."""
 
     def add(k: Array, _: None) -> None:
-        slot = lax.rem(start + k, ring.hidden.shape[0])
+        slot = lax.rem(start + k, jnp.int32(ring.hidden.shape[0]))
         plgpu.barrier_wait(ring.full.at[slot])
         hidden = ring.hidden.at[slot, pl.ds(group * ROWS, ROWS)]
         plgpu.wgmma(total, hidden, ring.classifier.at[slot].transpose((1, 0)))
