@@ -25,6 +25,7 @@ from ._fused_head import HeadSums, How, Slopes
 from ._hopper import (
     CLASSES,
     HALF,
+    LINES,
     MULTIPLIERS,
     POSITIONS,
     ROWS,
@@ -77,10 +78,12 @@ def sums(head: Head, labels: Array, how: How) -> HeadSums:
     """Of each position, in one pass over the classes."""
     n, classes = labels.size, head.classifier.shape[0]
     head = aligned(head)
-    whole = classes - classes % CLASSES
+    whole = classes - classes % CLASSES if classes % LINES else classes
     found = [_sums(part(head, 0, whole), labels, whole, how)] if whole else []
     if last := classes - whole:
-        found.append(_sums(part(head, whole, last), labels - whole, last, how))
+        # Of the rows that TMA could not see a copy is made; and of the others none.
+        tail = part(head, whole, last, padded_to=LINES)
+        found.append(_sums(tail, labels - whole, last, how))
     together = (jnp.concatenate(x)[:, :n] for x in zip(*found, strict=True))
     return merged(labels, *together)
 
@@ -95,12 +98,12 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
                 found = sums_with(found, piece)
             return found
 
-        found = lax.fori_loop(0, walk.tiles, add, tuple(map(filled, start)))
+        found = lax.fori_loop(jnp.int32(0), walk.tiles, add, tuple(map(filled, start)))
         for out, values in zip(outs, found, strict=True):
             out[walk.place] = values
 
     blocks = pl.cdiv(head.hidden.shape[0], POSITIONS)
-    parts = splits(blocks, head.classifier.shape[0] // CLASSES)
+    parts = splits(blocks, pl.cdiv(classes, CLASSES))
     out = jax.ShapeDtypeStruct((parts, blocks, MULTIPLIERS, ROWS), jnp.float32)
     found = launch(
         consume, head, (labels,), (out,) * len(start),
@@ -151,7 +154,7 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
             rows = rows[:size].astype(x.dtype)
             return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
 
-        rows = part(head, start, size)
+        rows = part(head, start, size, padded_to=CLASSES)
         slope = _slopes(rows, labels - start, slopes, size, how)
         return Head(
             d.hidden + matmul(slope, rows.classifier, (1, 0)),
@@ -162,7 +165,8 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     d = jax.tree.map(jnp.zeros_like, head)
     d = d._replace(hidden=d.hidden.astype(jnp.float32))
     if whole:
-        d = lax.fori_loop(0, whole, lambda i, d: add(i * slab, slab, d), d)
+        count = jnp.int32(0), jnp.int32(whole)
+        d = lax.fori_loop(*count, lambda i, d: add(i * slab, slab, d), d)
     if last:
         # Not before: then two slabs would be in memory.
         head, d = lax.optimization_barrier((head, d))
@@ -192,7 +196,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
             # Past the last position it writes nothing.
             plgpu.copy_smem_to_gmem(tile.at[group], walk.within(outs[0], n))
 
-        lax.fori_loop(0, walk.tiles, store, None)
+        lax.fori_loop(jnp.int32(0), walk.tiles, store, None)
         plgpu.wait_smem_to_gmem(0)
 
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
