@@ -87,6 +87,22 @@ def _weighted_jvp(primals, tangents):
     return weighted(weight, loss), weight * tangents[1] + finite * tangents[0]
 
 
+def regularized(
+    value: Array,
+    smooth: Array | None,
+    log_normalizer: Array,
+    label_smoothing: ArrayLike | None,
+    z_loss: ArrayLike | None,
+) -> Array:
+    """The label's loss, with its mean over the classes mixed in, and the z-loss."""
+    if label_smoothing is not None and smooth is not None:
+        alpha = jnp.asarray(label_smoothing, value.dtype)
+        value = product(1 - alpha, value) + alpha * smooth
+    if z_loss is not None:
+        value += jnp.asarray(z_loss, value.dtype) * log_normalizer**2
+    return value
+
+
 def atanh(x: Array) -> Array:
     """½·log((1 + x)/(1 − x)), of terms of one sign."""
     return (log1p(x) - log1p(-x)) / 2

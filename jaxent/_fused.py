@@ -12,14 +12,15 @@ from jax.typing import ArrayLike
 
 from ._chunked import PyTree, Rows, chunked_map, chunked_sum
 from ._elementary import tanh
-from ._exact import product
+from ._exact import product, regularized
 from ._heads import Given, Settings, laid
 from ._information import entropy_of_logits, kl_of_logits
 from ._labels import class_ids, drop
 from ._reduce import divided
 from ._softmax import cross_entropy_of, integer_label_loss
 from ._statistics import statistics, top_class
-from ._types import ClassInputs, Reduction
+from ._types import ClassInputs, Reduction, Shape
+from .kernels._fused_head import How, head_numbers
 
 
 class LinearSoftmaxStatistics(NamedTuple):
@@ -75,16 +76,49 @@ def reduced(
         return jnp.sum(weighted(logits, rows, shared))
 
     total = chunked_sum(summed, settings.plan, heads, rows, shared)
-    if reduction == "sum":
-        return total
-    keep, weights = (None if x is None else x.reshape(batch) for x in (keep, weights))
-    axes = tuple(range(len(batch)))
-    return divided(total, batch, keep, weights, reduction=reduction, axis=axes)
+    return _divided(total, keep, weights, batch, reduction)
 
 
 reduced_jit = jax.jit(
     reduced, static_argnames=("settings", "reduction", "loss"), inline=True
 )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("settings", "reduction", "how"), inline=True
+)
+def kernel_cross_entropy(
+    given: Given,
+    shared: PyTree,
+    *,
+    settings: Settings,
+    reduction: Reduction,
+    how: How,
+) -> Array:
+    """The cross-entropy of a fused head, by the kernels of a chip."""
+    (head,), rows, keep, weights, batch = laid(given, settings)
+    assert rows.labels is not None
+    n = head_numbers(how, head, rows.labels, rows.keep)
+    values = regularized(n.nll, n.uniform_nll, n.log_normalizer, **shared)
+    _, poison = class_ids(None, rows.labels, rows.keep, head.classifier.shape[0])
+    values = product(rows.weights, drop(values * poison, rows.keep))
+    if reduction == "none":
+        return values.reshape(batch)
+    return _divided(jnp.sum(values), keep, weights, batch, reduction)
+
+
+def _divided(
+    total: Array,
+    keep: Array | None,
+    weights: Array | None,
+    batch: Shape,
+    reduction: Reduction,
+) -> Array:
+    if reduction == "sum":
+        return total
+    keep, weights = (None if x is None else x.reshape(batch) for x in (keep, weights))
+    axes = tuple(range(len(batch)))
+    return divided(total, batch, keep, weights, reduction=reduction, axis=axes)
 
 
 @functools.partial(jax.jit, static_argnames="settings", inline=True)

@@ -4,7 +4,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,14 +17,14 @@ from ._exact import widen
 from ._fused import (
     LinearSoftmaxStatistics,
     cross_entropy_rows,
+    kernel_cross_entropy,
     linear_statistics,
     own_rows,
     reduced,
     reduced_jit,
 )
-from ._types import Number, Reduction
-
-Implementation = Literal["xla"]
+from ._types import Implementation, Number, Reduction
+from .kernels import _fused_head
 
 
 def linear_softmax_cross_entropy(
@@ -73,7 +73,11 @@ def linear_softmax_cross_entropy(
       memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
         default is "144MB". Temporaries are about that, 16 MiB for a block of the
         classifier's gradient, and two copies of `hidden`, at any number of positions.
-      implementation: "xla", also the default.
+        For a kernel: bytes of the chip's own memory for its tiles.
+      implementation: "xla", also the default; or a kernel, "pallas_tpu" or
+        "pallas_gpu", that keeps the logits on the chip: no temporaries, five products
+        for three, and only the first derivative, in reverse mode. Without
+        `class_weights`, and with a Python number for `softcap`.
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
       A kept label out of range makes it NaN, and the gradient too.
@@ -81,6 +85,7 @@ def linear_softmax_cross_entropy(
       TypeError: activations that are not floats, labels that are not integers.
       ValueError: shapes that do not meet, options out of range, or a memory budget
         too small for one position.
+      NotImplementedError: what a kernel does not take.
     Example:
       >>> hidden, embedding = jnp.ones((2, 3, 4)), jnp.eye(8, 4)
       >>> labels = jnp.array([[0, 1, 2], [3, 4, -100]])
@@ -91,25 +96,34 @@ def linear_softmax_cross_entropy(
     Source: gradients in the forward sweep: Hsu et al. (2024), Liger Kernel, §3.2.
     """
     call = "linear_softmax_cross_entropy"
-    _options.one_of(call, "implementation", implementation or "xla", ("xla",))
+    kernels = _options.kernels(call, implementation, class_weights=class_weights)
     _options.one_of(call, "reduction", reduction, get_args(Reduction))
     head = _heads.head(call, hidden, classifier, bias)
     given, settings = _heads.given(
         call, (head,), labels=labels, where=where, weights=weights,
-        ignore_index=ignore_index, memory=memory,
+        ignore_index=ignore_index, memory=None if kernels else memory,
     )  # fmt: skip
-    count = head.classifier.shape[0]
     shared = {
-        "class_weights": _checks.per_class(call, class_weights, count),
         "label_smoothing": _options.option(
             call, "label_smoothing", label_smoothing, 1.0
         ),
         "z_loss": _options.option(call, "z_loss", z_loss, math.inf),
-        "softcap": _options.cap(call, softcap),
     }
+    cap = _options.cap(call, softcap)
+    if kernels:
+        how = _fused_head.chosen(
+            call, kernels, head, softcap=cap, memory=memory,
+            smoothing=shared["label_smoothing"] is not None,
+        )  # fmt: skip
+        return kernel_cross_entropy(
+            given, shared, settings=settings, reduction=reduction, how=how
+        )
+    count = head.classifier.shape[0]
+    shared["class_weights"] = _checks.per_class(call, class_weights, count)
     return reduced_jit(
-        given, shared, settings=settings, reduction=reduction, loss=cross_entropy_rows
-    )
+        given, shared | {"softcap": cap}, settings=settings, reduction=reduction,
+        loss=cross_entropy_rows,
+    )  # fmt: skip
 
 
 def linear_softmax_loss(
@@ -228,7 +242,10 @@ def linear_softmax_statistics(
     Source: Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
     call = "linear_softmax_statistics"
-    _options.one_of(call, "implementation", implementation or "xla", ("xla",))
+    if kernels := _options.kernels(call, implementation):
+        remedy = "Kernels find no entropy and no top class."
+        must = 'be "xla", or left out'
+        _checks.fail(NotImplementedError, call, "implementation", must, kernels, remedy)
     head = _heads.head(call, hidden, classifier, bias)
     given, settings = _heads.given(
         call, (head,), labels=labels, where=where, weights=None,

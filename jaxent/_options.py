@@ -5,7 +5,7 @@ import math
 import operator
 import re
 from numbers import Real
-from typing import SupportsIndex
+from typing import SupportsIndex, get_args
 
 import jax.numpy as jnp
 from jax import Array
@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from . import _checks
 from ._checks import fail
-from ._types import Axis, ClassInputs, Shape
+from ._types import Axis, ClassInputs, Implementation, Shape
 
 FORMULA = "The docstring has its formula."
 
@@ -81,10 +81,25 @@ def unit(call: str, base: float | None) -> float:
     return math.log(base)
 
 
-def one_of(call: str, argument: str, x: str, allowed: tuple[str, ...]):
+def one_of(call: str, argument: str, x: object, allowed: tuple[str, ...]):
     if x not in allowed:
         must = "be one of " + ", ".join(map(repr, allowed))
         fail(ValueError, call, argument, must, repr(x), "The docstring defines them.")
+
+
+def kernels(call: str, implementation: object, **only_xla: object) -> str | None:
+    """A chip's kernels, or None for "xla", which alone takes `only_xla`."""
+    if implementation is None:
+        return None
+    one_of(call, "implementation", implementation, get_args(Implementation))
+    if implementation == "xla":
+        return None
+    for name, x in only_xla.items():
+        if x is not None:
+            must = f'be left out with implementation="{implementation}"'
+            remedy = 'Only "xla", the default, has it.'
+            fail(NotImplementedError, call, name, must, x, remedy)
+    return str(implementation)
 
 
 def positive(call: str, argument: str, x: object) -> float | Array:

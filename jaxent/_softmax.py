@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._exact import computing_dtype, product, widen, widen_both
+from ._exact import computing_dtype, product, regularized, widen, widen_both
 from ._labels import class_ids, drop, kept, uniform
 from ._statistics import (
     SoftmaxStatistics,
@@ -231,8 +231,8 @@ def integer_label_loss(
         weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
         label_weight = jnp.sum(jnp.where(one_hot(labels, x), weights, 0), axis=-1)
         value = product(label_weight, value)
+    smooth = None
     if inputs.label_smoothing is not None:
-        alpha = jnp.asarray(inputs.label_smoothing, dtype)
         spread = _uniform(x, weights)
         if loss is cross_entropy_of:
             # Linear in the logits: no second exponential of each.
@@ -241,9 +241,9 @@ def integer_label_loss(
             smooth = jnp.sum(distance, axis=-1) + share * n.log_total
         else:
             smooth = _expected(x, spread, keep, loss, parameter)
-        value = product(1 - alpha, value) + alpha * smooth
-    if inputs.z_loss is not None:
-        value += jnp.asarray(inputs.z_loss, dtype) * (n.largest + n.log_total) ** 2
+    value = regularized(
+        value, smooth, n.largest + n.log_total, inputs.label_smoothing, inputs.z_loss
+    )
     return drop(value * poison.astype(dtype), keep)
 
 

@@ -19,6 +19,9 @@ Reduction = Literal[
     "none", "sum", "mean", "weighted_mean", "nonzero_mean", "batch_mean"
 ]
 
+Implementation = Literal["xla", "pallas_tpu", "pallas_gpu"]
+"""Who computes a fused head: the compiler, or a kernel written for a chip."""
+
 
 class ClassInputs(NamedTuple):
     """What a softmax loss is given, checked; `None` is an option that is off."""

@@ -15,7 +15,7 @@ FLOORS = (
     ("_types",),
     ("_elementary", "_exact", "_ratios", "_checks", "_options"),
     ("_labels", "_sums", "_statistics", "_reduce", "_information", "_chunked",
-     "_heads", "_candidates", "samplers"),
+     "_heads", "_candidates", "samplers", "kernels"),
     ("_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence", "_entropy",
      "_fused", "_linear", "_distillation", "_columns", "_sampled"),
     ("compat", "_conventions", "_explain", "_explain_file",
@@ -58,7 +58,7 @@ def imports(path):
 
 
 def module(path):
-    """What stands on a floor: a module, or the folder of compat as a whole."""
+    """What stands on a floor: a module, or a folder as a whole."""
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 
@@ -84,7 +84,7 @@ def test_imports_go_down(path):
             dots = len(name) - len(name.lstrip("."))
             found = path.parents[dots - 1].joinpath(*name.lstrip(".").split("."))
             below = module(found)
-            inside = below == above == "compat"
+            inside = below == above in {"compat", "kernels"}
             assert inside or ORDER[below] < ORDER[above], f"{above} imports {below}"
         else:
             assert name.split(".")[0] != "jaxent", f"import {name} relatively"
@@ -176,9 +176,9 @@ def test_the_arithmetic_has_one_place(path):
 
 @source
 def test_functions_are_asked_for_at_their_most_accurate(path):
-    """Of `_elementary`, not of JAX, whose default is coarse on TPUs."""
+    """Of `_elementary`, not of JAX, whose default is coarse on TPUs; but in kernels."""
     coarse = re.compile(r"(jnp|lax|jax\.numpy|jax\.lax)\.(exp|expm1|log|log1p|tanh)")
-    if path.stem not in {"_elementary"} | TRUTHS:
+    if module(path) not in {"_elementary", "kernels"} | TRUTHS:
         assert not any(coarse.fullmatch(called) for called, _ in calls(path))
 
 

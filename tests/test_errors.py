@@ -20,6 +20,8 @@ SAMPLED = "sampled_softmax_cross_entropy"
 RANKED = "rank_sampled_softmax_cross_entropy"
 FIXED = "samplers.fixed_unigram"
 
+TPU = {"implementation": "pallas_tpu"}
+WIDE = jnp.zeros((8, 2**16), jnp.bfloat16)
 KEY = jax.random.key(0)
 DRAW = {"num_sampled": 3, "num_classes": 5}
 DRAWN = jaxent.Candidates(Y[:3], X[:, 0], X[:3, 0])
@@ -97,7 +99,14 @@ MISTAKES = [
     (FUSED, (X, X, Y), {"memory": "64 parsecs"}, TypeError, "memory", "be a number of bytes, or text with a unit", "'64 parsecs'", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"memory": 1.5}, TypeError, "memory", "be a number of bytes, or text with a unit", "1.5", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"weights": X}, ValueError, "weights", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
-    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla'", "'cuda'", "The docstring defines them."),
+    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla', 'pallas_tpu', 'pallas_gpu'", "'cuda'", "The docstring defines them."),
+    (FUSED, (X, X, Y), TPU | {"class_weights": X[0]}, NotImplementedError, "class_weights", 'be left out with implementation="pallas_tpu"', "float32[5]", 'Only "xla", the default, has it.'),
+    (FUSED, (X, X, Y), TPU | {"softcap": jnp.ones(())}, NotImplementedError, "softcap", 'be a Python number with implementation="pallas_tpu"', "float32[]", 'The kernels are compiled for it; a traced one needs "xla".'),
+    (FUSED, (X.astype("float16"), X.astype("float16"), Y), TPU, NotImplementedError, "hidden", 'be float32 or bfloat16 with implementation="pallas_tpu"', "float16", 'The matrix units take no other: cast it, or use "xla".'),
+    (FUSED, (X, X, Y), TPU | {"memory": "65MiB"}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "65MiB", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
+    (FUSED, (X, X, Y), TPU | {"memory": 2**19}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "524288", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
+    (FUSED, (WIDE, WIDE, Y), TPU, ValueError, "hidden", "have rows that fit, 128 of each matrix, in 67108864 bytes of VMEM", "(8, 65536)", 'Use implementation="xla".'),
+    ("linear_softmax_statistics", (X, X, Y), TPU, NotImplementedError, "implementation", 'be "xla", or left out', "pallas_tpu", "Kernels find no entropy and no top class."),
     (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
     ("linear_softmax_loss", (lambda s: s.nll.sum(), X, X, Y), {}, ValueError, "function", "return one loss for each position, here of shape (8,)", "ShapeDtypeStruct(shape=(), dtype=float32)", "Reductions are the business of `reduction`."),
     ("linear_kl_divergence", (X, X, X[:3], X), {}, ValueError, "teacher_hidden", "have shape (8, 5)", "(3, 5)", "Both heads take the same positions."),

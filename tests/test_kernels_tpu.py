@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TPU kernels, interpreted: against the definitions, and with bugs put in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+import tolerance
+from interpreted import (
+    N,
+    check,
+    draw,
+    interpreted,
+    regimes,
+    spoilt,
+    with_gradients,
+)
+
+import jaxent
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        ("float32", {"label_smoothing": 0.1, "z_loss": 0.01}),
+        ("bfloat16", {"softcap": 3.0, "bias": False}),
+    ],
+    ids=["f32", "bf16"],
+)
+def test_ragged_tiles(capsys, monkeypatch, dtype, options):
+    args = draw(dtype)
+    with interpreted(capsys, monkeypatch):
+        got = with_gradients(args, **options)
+    assert [x.dtype for x in got[1:3]] == [args[0].dtype] * 2
+    check(args, got, **options)
+
+
+def in_every_regime():
+    """hidden is the identity: the classifier is the logits, its gradient the slopes."""
+    x, labels = regimes()
+    cotangent = np.where(np.arange(N) % 2, 0.5, -2).astype(np.float32)
+    bias = jnp.zeros(x.shape[1])
+    return jnp.eye(N), jnp.asarray(x.T), bias, jnp.asarray(labels), cotangent
+
+
+def test_exact_in_every_regime(capsys, monkeypatch):
+    args, (x, labels) = in_every_regime(), regimes()
+    cotangent = args[-1]
+    with interpreted(capsys, monkeypatch):
+        loss, _, slopes, _ = with_gradients(args)
+    for got, f in (
+        (loss, oracle.softmax_cross_entropy_with_integer_labels),
+        (slopes.T / cotangent[:, None], oracle.label_gradient),
+    ):
+        truth = f(x, labels)
+        spread = tolerance.spread(
+            lambda a, _, f=f: f(*a), tolerance.of_logits, (x, labels), {}
+        )
+        tolerance.check(got, truth, tolerance.budget(truth, spread, "float32"))
+
+
+def test_masks_weights_and_means(capsys, monkeypatch):
+    """Dropped positions hold NaN and labels of no class; weights are cotangents."""
+    hidden, classifier, bias, labels, _ = draw("float32")
+    where, weights = np.arange(N) % 3 != 0, np.linspace(0, 2, N, dtype=np.float32)
+    hidden = jnp.where(where[:, None], hidden, jnp.nan)
+    labels = jnp.where(where, labels, 2**30).at[1].set(-100)
+    kept = where & (np.arange(N) != 1)
+
+    def f(*head):
+        return jaxent.linear_softmax_cross_entropy(
+            *head[:2], labels, bias=head[2], where=where, weights=weights,
+            ignore_index=-100, reduction="weighted_mean",
+            implementation="pallas_tpu",
+        )  # fmt: skip
+
+    with interpreted(capsys, monkeypatch):
+        got = jax.jit(jax.value_and_grad(f, (0, 1, 2)))(hidden, classifier, bias)
+        jax.block_until_ready(got)
+    cotangent = np.where(kept, weights, 0) / np.sum(weights[kept], dtype=np.longdouble)
+    hidden, labels = jnp.where(kept[:, None], hidden, 0), jnp.where(kept, labels, 9)
+    check((hidden, classifier, bias, labels, cotangent), (got[0], *got[1]))
+
+
+def test_poison_stays_where_it_is(capsys, monkeypatch):
+    """A NaN, a label of no class, and a class with a bias of −inf and one label."""
+    hidden, classifier, bias, labels, cotangent = in_every_regime()
+    hidden, labels = hidden.at[3].set(jnp.nan), labels.at[4].set(-1).at[5].set(0)
+    args = hidden, classifier, bias.at[0].set(-jnp.inf), labels, cotangent
+    with interpreted(capsys, monkeypatch):
+        loss, d_hidden, _, _ = with_gradients(args)
+    assert np.isnan(loss).nonzero()[0].tolist() == [3, 4]
+    assert np.isnan(d_hidden).any(1).nonzero()[0].tolist() == [3, 4]
+    assert np.isinf(loss).nonzero()[0].tolist() == [5]
+
+
+@pytest.mark.parametrize("bug", ["no tail of classes", "classes in parallel"])
+def test_a_bug_is_caught(capsys, monkeypatch, bug):
+    with pytest.raises(AssertionError, match="budgets"):
+        spoilt(capsys, monkeypatch, bug)
