@@ -53,14 +53,27 @@ def other_heads() -> dict:
     if importlib.util.find_spec("tokamax"):
         tokamax = importlib.import_module("tokamax")
 
-        def chunked(hidden, classifier, labels):
+        def loss(implementation, hidden, classifier, labels):
             return tokamax.linear_softmax_cross_entropy_loss(
                 hidden, labels, classifier.T,
-                reduction="mean", implementation="chunked_xla",
+                reduction="mean", implementation=implementation,
             )  # fmt: skip
 
-        found["tokamax"] = chunked
+        found["tokamax"] = functools.partial(loss, "chunked_xla")
+        if jax.default_backend() == "tpu":
+            found["tokamax, mosaic_tpu"] = functools.partial(loss, "mosaic_tpu")
     return found
+
+
+def implementations() -> dict:
+    """jaxent's heads that run on this device."""
+    kernels = {"tpu": ("pallas_tpu",), "gpu": ("pallas_gpu",)}
+    head = jaxent.linear_softmax_cross_entropy
+    names = ("xla", *kernels.get(jax.default_backend(), ()))
+    return {
+        f"jaxent, {name}": functools.partial(head, implementation=name)
+        for name in names
+    }
 
 
 def programs(what: str, memory: str | None, keep: jax.Array):

@@ -6,6 +6,7 @@ products with it, and for parts of rows it would compute all logits once each. S
 slab of it goes to memory, and XLA multiplies: four products of N·d·V in all.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ from ._hopper import (
     splits,
 )
 
-exp_from = functools.partial(engine.exp_from, exp=jax.lax.exp)
+exp_from = functools.partial(engine.exp_from, exp=lax.exp)
 
 
 class Tiles(NamedTuple):
