@@ -31,7 +31,12 @@ import jaxent
 from . import traffic
 
 POSITIONS, CLASSES = 4096, 131_072
-TPUS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
+TPUS = {
+    "v5e": "v5e:2x2",
+    "v5p": "v5p:2x2x1",
+    "v6e": "v6e:2x2",
+    "v7x": "tpu7x:2x2x1",
+}
 H100 = """
 gpu_device_info {
   cuda_compute_capability { major: 9 } core_count: 132 fpus_per_core: 128

@@ -61,19 +61,3 @@ def _corrected(divide: Callable, x: Array, y: Array) -> Array:
     q = divide(x, y)
     left = divide(x - q * y, y)
     return q + jnp.where(jnp.isfinite(left), left, 0)
-
-
-def exp_in_tiles(x: Array) -> Array:
-    """exp of float32 x ≤ 0 to 1 ULP, of nothing but what every kernel has.
-
-    In Pallas no accuracy can be asked for. With k = round(x / log 2) it is 2^k·exp(r),
-    r = x − k·log 2 taken in two steps, and a series of Cephes' for |r| ≤ ½·log 2.
-    """
-    k = jnp.floor(x * 1.44269504 + 0.5)
-    r = (x - k * 0.693359375) + k * 2.12194440e-4
-    series = jnp.full_like(x, 1.9875691500e-4)
-    for c in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5):
-        series = series * r + c
-    bits = (jnp.maximum(k, -127).astype(jnp.int32) + 127) << 23
-    scale = lax.bitcast_convert_type(bits, jnp.float32)
-    return jnp.where(x < -87.3, 0, (series * r * r + r + 1) * scale)

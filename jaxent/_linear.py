@@ -73,11 +73,12 @@ def linear_softmax_cross_entropy(
       memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
         default is "144MB". Temporaries are about that, 16 MiB for a block of the
         classifier's gradient, and two copies of `hidden`, at any number of positions.
-        For a kernel: bytes of the chip's own memory for its tiles.
+        For "pallas_tpu": bytes of VMEM for the tiles, "48MiB".
       implementation: "xla", also the default; or a kernel, "pallas_tpu" or
-        "pallas_gpu", that keeps the logits on the chip: no temporaries, five products
-        for three, and only the first derivative, in reverse mode. Without
-        `class_weights`, and with a Python number for `softcap`.
+        "pallas_gpu" (bfloat16 and float16 only), that keeps the logits on the chip and
+        makes more products, five and four. They have the first derivative only, in
+        reverse mode, take no `class_weights` and no traced `softcap`, and nobody has
+        timed them.
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
       A kept label out of range makes it NaN, and the gradient too.

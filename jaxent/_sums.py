@@ -126,8 +126,8 @@ def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
     return largest, jnp.sum(exp_from(others, largest[..., None]), axis=-1)
 
 
-def exp_from(x: Array, largest: Array, exp: Callable[[Array], Array] = exp) -> Array:
-    """exp(x − largest), 0 where there is none, −inf; by an exp that a kernel has."""
+def exp_from(x: Array, largest: Array, exp: Callable = exp) -> Array:
+    """exp(x − largest); 0 where there is none, −inf."""
     return exp(x - jnp.where(largest == -jnp.inf, 0, largest))
 
 

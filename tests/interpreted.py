@@ -19,7 +19,7 @@ PARAMS = pltpu.InterpretParams(
     detect_races=True, num_cores_or_threads=2, uninitialized_memory="nan"
 )
 N, D, V = 150, 70, 200
-ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8}
+ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ FIXED = "samplers.fixed_unigram"
 
 TPU = {"implementation": "pallas_tpu"}
 WIDE = jnp.zeros((8, 2**16), jnp.bfloat16)
+GPU, HALF = {"implementation": "pallas_gpu"}, X.astype("bfloat16")
 KEY = jax.random.key(0)
 DRAW = {"num_sampled": 3, "num_classes": 5}
 DRAWN = jaxent.Candidates(Y[:3], X[:, 0], X[:3, 0])
@@ -109,6 +110,9 @@ MISTAKES = [
     ("linear_softmax_statistics", (X, X, Y), TPU, NotImplementedError, "implementation", 'be "xla", or left out', "pallas_tpu", "Kernels find no entropy and no top class."),
     (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
     ("linear_softmax_loss", (lambda s: s.nll.sum(), X, X, Y), {}, ValueError, "function", "return one loss for each position, here of shape (8,)", "ShapeDtypeStruct(shape=(), dtype=float32)", "Reductions are the business of `reduction`."),
+    (FUSED, (X, X, Y), GPU, NotImplementedError, "hidden", 'be bfloat16 or float16 with implementation="pallas_gpu"', "float32[8, 5]", 'Tensor cores round float32 to 10 bits (TF32): use "xla".'),
+    (FUSED, (HALF, X, Y), GPU, NotImplementedError, "classifier", 'be bfloat16, as `hidden` is, with implementation="pallas_gpu"', "float32[8, 5]", "Tensor cores multiply like by like: cast one of them."),
+    (FUSED, (HALF, HALF, Y), GPU | {"memory": 4095}, ValueError, "memory", 'be at least 4096 bytes with implementation="pallas_gpu"', "4095", "That is the gradient of 256 logits a position."),
     ("linear_kl_divergence", (X, X, X[:3], X), {}, ValueError, "teacher_hidden", "have shape (8, 5)", "(3, 5)", "Both heads take the same positions."),
     ("linear_kl_divergence", (X, X, X, X[:4]), {}, ValueError, "teacher_classifier", "have the student's 8 classes", "(4, 5)", "Both heads score the same vocabulary."),
     ("linear_kl_divergence", (X, X, X, X), {"temperature": 0.0}, ValueError, "temperature", "be above 0", "0.0", FORMULA),

@@ -86,14 +86,6 @@ def chosen(
     return How(implementation, tiles, softcap, smoothing)
 
 
-def capped(x: Array, softcap: float | None) -> tuple[Array, Array | None]:
-    """cap·tanh(x/cap), and of the cap the share; x itself, and None, without one."""
-    if softcap is None:
-        return x, None
-    share = jnp.tanh(x / softcap)
-    return softcap * share, share
-
-
 def _kernels(implementation: str) -> Any:
     # Imported when first called: Pallas takes longer to import than all of jaxent.
     name = implementation.removeprefix("pallas_")

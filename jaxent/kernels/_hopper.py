@@ -7,6 +7,7 @@ two multiply them, 64 positions each, and have the logits in their registers.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from .._chunked import Head
-from ._fused_head import capped
 
 # wgmma: the 128 threads of a warpgroup multiply 64 rows by at most 256 columns.
 ROWS, CLASSES = 64, 256
@@ -65,8 +65,8 @@ class Walk(NamedTuple):
 
     place: tuple[Array, Array, Array]
     """Its part of the classes, its block of positions, and which of two it is."""
-    count: Array
-    """How many tiles there are on its way."""
+    tiles: Array
+    """How many there are on its way."""
     pieces: Callable[[Array, Array], Iterator[tuple[slice, Piece]]]
     """The n-th of them, given the labels of the rows. Once each, in order."""
     within: Callable[[Any, Array], Any]
@@ -151,7 +151,7 @@ def launch(
     share = pl.cdiv(total, parts)
 
     def kernel(head, rows, *outs, ring, scratch):
-        place = part, block, group = tuple(map(lax.axis_index, AXES))
+        part, block, group = map(lax.axis_index, AXES)
         first = part * share
         count = jnp.minimum(share, total - first)
 
@@ -162,18 +162,20 @@ def launch(
 
         def pieces(n: Array, labels: Array) -> Iterator[tuple[slice, Piece]]:
             product = functools.partial(_product, ring, group, n * depth, depth)
-            tile = pl.run_scoped(product, plgpu.ACC((ROWS, CLASSES)))
+            tile = pl.run_scoped(product, plgpu.WGMMAAccumulatorRef((ROWS, CLASSES)))
             for start in range(0, CLASSES, PIECE):
                 columns = slice(start, start + PIECE)
-                x = tile[:, columns]
+                x, share = tile[:, columns], None
                 if head.bias is not None:
                     bias = _loaded(head.bias.at[first + n, columns], COLUMN)
                     x += lax.broadcast_in_dim(bias, x.shape, (1,))
-                x, slope = capped(x, softcap)
+                if softcap is not None:
+                    share = jnp.tanh(x / softcap)
+                    x = softcap * share
                 place = plgpu.broadcasted_iota(jnp.int32, x.shape, 1, layout=TILE)
                 place += (first + n) * CLASSES + start
                 hit = place == across(labels, x)
-                yield columns, Piece(x, slope, place >= classes, hit)
+                yield columns, Piece(x, share, place >= classes, hit)
 
         def within(ref: Any, n: Array) -> Any:
             row = (block * MULTIPLIERS + group) * ROWS
@@ -183,7 +185,8 @@ def launch(
         def _multiply():
             plgpu.set_max_registers(MULTIPLYING, action="increase")
             own = jax.tree.map(lambda ref: _loaded(ref.at[block, group], ROW), rows)
-            consume(Walk(place, count, pieces, within), own, outs, *scratch)
+            walk = Walk((part, block, group), count, pieces, within)
+            consume(walk, own, outs, *scratch)
 
     bias = head.bias
     if bias is not None:
@@ -204,6 +207,8 @@ def launch(
     )(head._replace(bias=bias), rows)
 
 
+# JAX 0.10 has an index to load at.
+WHOLE = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
 AXES = ("part", "block", "group")
 
 
@@ -257,4 +262,4 @@ def _product(ring, group, start, depth, total):
 
 def _loaded(ref: Any, layout: Any) -> Array:
     # Not optimized: from device memory, as the layout has it.
-    return plgpu.load(ref, layout=layout, optimized=False)
+    return plgpu.load(ref, *WHOLE, layout=layout, optimized=False)

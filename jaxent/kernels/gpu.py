@@ -17,10 +17,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from .. import _checks, _options
-from .. import _sums as engine
 from .._chunked import Head, matmul
 from .._heads import DEFAULT_MEMORY
 from .._sums import Rest
+from .._sums import exp_from as _exp_from
 from ._fused_head import HeadSums, How, Slopes
 from ._hopper import (
     CLASSES,
@@ -39,7 +39,8 @@ from ._hopper import (
     splits,
 )
 
-exp_from = functools.partial(engine.exp_from, exp=lax.exp)
+# Good to 2 ULP as it is; Mosaic's compiler refuses to be asked for an accuracy.
+exp_from = functools.partial(_exp_from, exp=jnp.exp)
 
 
 class Tiles(NamedTuple):
@@ -94,7 +95,7 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
                 found = sums_with(found, piece)
             return found
 
-        found = lax.fori_loop(0, walk.count, add, tuple(map(filled, start)))
+        found = lax.fori_loop(0, walk.tiles, add, tuple(map(filled, start)))
         for out, values in zip(outs, found, strict=True):
             out[walk.place] = values
 
@@ -129,10 +130,10 @@ def sums_with(found: tuple[Array, ...], piece: Piece) -> tuple[Array, ...]:
 
 def merged(labels, largest, total, label_logit, distance=None, allowed=None):
     """Of sums of parts [parts, N], each over its own largest, those of all."""
-    top = jnp.max(largest, axis=0)
+    top = jnp.max(largest, axis=0, keepdims=True)
     total = jnp.sum(total * exp_from(largest, top), axis=0)
     label_logit = jnp.where(labels < 0, 0, jnp.max(label_logit, axis=0))
-    rest = Rest(top, total, label_logit)
+    rest = Rest(top[0], total, label_logit)
     if distance is None or allowed is None:
         return HeadSums(rest, None, None)
     distance += jnp.where(allowed == 0, 0, allowed * (top - largest))
@@ -146,12 +147,16 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     whole, last = divmod(head.classifier.shape[0], slab)
 
     def add(start: Array | int, size: int, d: Head) -> Head:
+        def put(x: Array, rows: Array) -> Array:
+            rows = rows[:size].astype(x.dtype)
+            return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
+
         rows = part(head, start, size)
         slope = _slopes(rows, labels - start, slopes, size, how)
-        new = matmul(slope, head.hidden, (0, 0)), jnp.sum(slope, 0, jnp.float32)
         return Head(
             d.hidden + matmul(slope, rows.classifier, (1, 0)),
-            *(_put(x, y[:size], start) for x, y in zip(d[1:], new, strict=True)),
+            put(d.classifier, matmul(slope, head.hidden, (0, 0))),
+            None if d.bias is None else put(d.bias, jnp.sum(slope, 0, jnp.float32)),
         )
 
     d = jax.tree.map(jnp.zeros_like, head)
@@ -165,12 +170,6 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     return jax.tree.map(
         lambda x, d: d[tuple(map(slice, x.shape))].astype(x.dtype), given, d
     )
-
-
-def _put(x: Array | None, rows: Array, start: Array | int) -> Array | None:
-    if x is None:
-        return None
-    return lax.dynamic_update_slice_in_dim(x, rows.astype(x.dtype), start, 0)
 
 
 def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -> Array:
@@ -193,7 +192,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
             # Past the last position it writes nothing.
             plgpu.copy_smem_to_gmem(tile.at[group], walk.within(outs[0], n))
 
-        lax.fori_loop(0, walk.count, store, None)
+        lax.fori_loop(0, walk.tiles, store, None)
         plgpu.wait_smem_to_gmem(0)
 
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
@@ -207,7 +206,7 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
 
 def slopes_of(piece: Piece, slopes: Slopes) -> Array:
     """The gradient of a piece of logits, before they are capped."""
-    x, share, outside, hit = piece
+    x, share, _, hit = piece
     # No class is above the largest, but where a position is dropped: 0 times 1 there.
     top = across(slopes.largest, x)
     d = across(slopes.others, x) * exp_from(jnp.minimum(x, top), top)
@@ -216,4 +215,5 @@ def slopes_of(piece: Piece, slopes: Slopes) -> Array:
         d += jnp.where(x > -jnp.inf, across(slopes.everywhere, x), 0)
     if share is not None:
         d *= (1 + share) * (1 - share)
-    return jnp.where(outside, 0, d)
+    # Past the last class it is finite, which is enough: the classifier is 0 there.
+    return d

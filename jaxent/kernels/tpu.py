@@ -16,16 +16,16 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from .. import _sums as engine
 from .._chunked import Head
-from .._elementary import exp_in_tiles
 from .._exact import widen
 from .._sums import Rest
-from ._fused_head import HeadSums, How, Slopes, capped
+from .._sums import exp_from as _exp_from
+from ._functions import exp, tanh
+from ._fused_head import HeadSums, How, Slopes
 from ._vmem import LANES, VMEM
 from ._vmem import tiles as tiles
 
-exp_from = functools.partial(engine.exp_from, exp=exp_in_tiles)
+exp_from = functools.partial(_exp_from, exp=exp)
 
 # The first axis of a grid is of blocks that stay, and cores may share it. Along the
 # second the other matrix streams past, in turn and on one core: sums are carried.
@@ -45,39 +45,39 @@ class Tile(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """How the arrays are cut: those with a row or a number of each class or token."""
+    """`pl.BlockSpec` of arrays with a row or a number of each class or token."""
 
-    hidden: pl.BlockSpec
-    classifier: pl.BlockSpec
-    per_class: pl.BlockSpec
-    per_token: pl.BlockSpec
+    hidden: Any
+    classifier: Any
+    per_class: Any
+    per_token: Any
 
 
 def sums(head: Head, labels: Array, how: How) -> HeadSums:
     tile, blocks = _cut(head, how, how.tiles.sums, token_axis=0)
-    row = jax.ShapeDtypeStruct((1, labels.size), jnp.float32)
+    row: Any = jax.ShapeDtypeStruct((1, labels.size), jnp.float32)
     extra = row if how.smoothing else None
     out = HeadSums(Rest(row, row, row), extra, extra)
     specs = jax.tree.map(lambda _: blocks.per_token, out)
-    found = _call(_sums, tile, blocks, (head, labels, None), out, specs, ())
+    found = _call(_sums_kernel, tile, blocks, (head, labels, None), out, specs, ())
     return jax.tree.map(lambda x: x[0], found)
 
 
 def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
     args = head, labels, slopes, how
-    return Head(d_hidden(*args), *d_classifier(*args))
+    return Head(_d_hidden(*args), *_d_classifier(*args))
 
 
-def d_hidden(head: Head, labels: Array, slopes: Slopes, how: How) -> Array:
+def _d_hidden(head: Head, labels: Array, slopes: Slopes, how: How) -> Array:
     tile, blocks = _cut(head, how, how.tiles.slopes, token_axis=0)
     out = jax.ShapeDtypeStruct(head.hidden.shape, head.hidden.dtype)
     # Sums in float32, whatever the result's type: it is written once.
     total = pltpu.VMEM(blocks.hidden.block_shape, jnp.float32)
     args = head, labels, slopes
-    return _call(_d_hidden, tile, blocks, args, out, blocks.hidden, (total,))
+    return _call(_d_hidden_kernel, tile, blocks, args, out, blocks.hidden, (total,))
 
 
-def d_classifier(
+def _d_classifier(
     head: Head, labels: Array, slopes: Slopes, how: How
 ) -> tuple[Array, Array | None]:
     tile, blocks = _cut(head, how, how.tiles.slopes, token_axis=1)
@@ -89,11 +89,13 @@ def d_classifier(
         specs = blocks.classifier, blocks.per_class
         totals = totals[0], pltpu.VMEM((tile.shape[CLASSES], LANES), jnp.float32)
     args = head, labels, slopes
-    d, d_bias = _call(_d_classifier, tile, blocks, args, out, specs, (totals,))
+    d, d_bias = _call(_d_classifier_kernel, tile, blocks, args, out, specs, (totals,))
     return d, None if head.bias is None else d_bias[0].astype(head.bias.dtype)
 
 
-def _cut(head: Head, how: How, rows: tuple[int, int], *, token_axis: int):
+def _cut(
+    head: Head, how: How, rows: tuple[int, int], *, token_axis: int
+) -> tuple[Tile, Blocks]:
     """Blocks that stay have their index on the grid's axis 0, others on axis 1."""
     axes = 1 - token_axis, token_axis
     limits = head.classifier.shape[0], head.hidden.shape[0]
@@ -154,7 +156,7 @@ def _call(
     return found
 
 
-def _sums(head, labels, _, found, *, tile):
+def _sums_kernel(head, labels, _, found, *, tile):
     @pl.when(pl.program_id(1) == 0)
     def _start():
         _clear(found)
@@ -177,7 +179,7 @@ def _sums(head, labels, _, found, *, tile):
         found.allowed[...] = passed + _over_classes(jnp.where(allowed, 1.0, 0.0))
 
 
-def _d_hidden(head, labels, slopes, found, total, *, tile):
+def _d_hidden_kernel(head, labels, slopes, found, total, *, tile):
     @pl.when(pl.program_id(1) == 0)
     def _start():
         _clear(total)
@@ -191,7 +193,7 @@ def _d_hidden(head, labels, slopes, found, total, *, tile):
         found[...] = total[...].astype(found.dtype)
 
 
-def _d_classifier(head, labels, slopes, found, totals, *, tile):
+def _d_classifier_kernel(head, labels, slopes, found, totals, *, tile):
     @pl.when(pl.program_id(1) == 0)
     def _start():
         _clear(totals)
@@ -216,7 +218,10 @@ def _logits(head: Head, tile: Tile) -> tuple[Array, Array | None]:
     x = _dot(head.classifier[...], head.hidden[...], (1, 1))
     if head.bias is not None:
         x += head.bias[...].T
-    return capped(x, tile.softcap)
+    if tile.softcap is None:
+        return x, None
+    share = tanh(x * (1 / tile.softcap))
+    return tile.softcap * share, share
 
 
 def _slope(head: Head, labels: Any, slopes: Slopes, tile: Tile) -> Array:

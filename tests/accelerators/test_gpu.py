@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPU kernels: interpreted in every regime, spoilt, and compiled for an H100."""
+
+import re
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+import tolerance
+from interpreted import N, check, draw, regimes
+from interpreted_gpu import BUGS, interpreted, simulated, spoilt, with_gradients
+
+import jaxent
+from benchmarks import compiled
+from jaxent.kernels import _hopper
+
+OPTIONS = {
+    "plain": ("bfloat16", {"bias": False}),
+    "softcap": ("bfloat16", {"softcap": 3.0}),
+    "float16": ("float16", {"label_smoothing": 0.1, "z_loss": 0.01, "bias": False}),
+    "two slabs": ("float16", {"softcap": 3.0, "memory": 2 * 64 * 2 * N}),
+}
+
+
+@simulated
+@pytest.mark.parametrize("case", OPTIONS)
+def test_ragged_tiles(monkeypatch, case):
+    dtype, options = OPTIONS[case]
+    args = draw(dtype)
+    with interpreted(monkeypatch):
+        got = with_gradients(args, **options)
+    assert [x.dtype for x in got[1:3]] == [args[0].dtype] * 2
+    check(args, got, **{k: v for k, v in options.items() if k != "memory"})
+
+
+def in_every_regime():
+    """hidden is the identity: the classifier is the logits, its gradient the slopes."""
+    x, labels = regimes()
+    cotangent = np.where(np.arange(N) % 2, 0.5, -2).astype(np.float32)
+    eye, w = jnp.eye(N, dtype=jnp.bfloat16), jnp.asarray(x.T, jnp.bfloat16)
+    return eye, w, jnp.zeros(x.shape[1]), jnp.asarray(labels), cotangent
+
+
+@simulated
+def test_exact_in_every_regime(monkeypatch):
+    args = in_every_regime()
+    with interpreted(monkeypatch):
+        loss, _, slopes, _ = with_gradients(args)
+    x, labels = np.asarray(args[1].T.astype("float32")), args[3]
+    slopes = slopes.T.astype("float32") / args[-1][:, None]
+    for got, rounding, f in (
+        (loss, 0, oracle.softmax_cross_entropy_with_integer_labels),
+        # They are rounded to bfloat16 to be multiplied: half of 2⁻⁷.
+        (slopes, 2.0**-8, oracle.label_gradient),
+    ):
+        truth = f(x, labels)
+        spread = tolerance.spread(
+            lambda a, _, f=f: f(*a), tolerance.of_logits, (x, labels), {}
+        )
+        allowed = tolerance.budget(truth, spread, "float32")
+        tolerance.check(got, truth, allowed + rounding * np.abs(truth))
+
+
+@simulated
+def test_masks_weights_and_means(monkeypatch):
+    """Dropped positions hold NaN and labels of no class; weights are cotangents."""
+    hidden, classifier, bias, labels, _ = draw("bfloat16")
+    # Large enough for exp of it to be infinite, where a dropped position has no more.
+    bias += 200
+    where, weights = np.arange(N) % 3 != 0, np.linspace(0, 2, N, dtype=np.float32)
+    hidden = jnp.where(where[:, None], hidden, jnp.nan)
+    labels = jnp.where(where, labels, 2**30).at[1].set(-100)
+    kept = where & (np.arange(N) != 1)
+
+    def f(*head):
+        return jaxent.linear_softmax_cross_entropy(
+            *head[:2], labels, bias=head[2], where=where, weights=weights,
+            ignore_index=-100, reduction="weighted_mean",
+            implementation="pallas_gpu",
+        )  # fmt: skip
+
+    with interpreted(monkeypatch):
+        got = jax.jit(jax.value_and_grad(f, (0, 1, 2)))(hidden, classifier, bias)
+        jax.block_until_ready(got)
+    cotangent = np.where(kept, weights, 0) / np.sum(weights[kept], dtype=np.longdouble)
+    hidden, labels = jnp.where(kept[:, None], hidden, 0), jnp.where(kept, labels, 9)
+    check((hidden, classifier, bias, labels, cotangent), (got[0], *got[1]))
+
+
+@simulated
+def test_poison_stays_where_it_is(monkeypatch):
+    """A NaN, a label of no class, and a class with a bias of −inf and one label."""
+    hidden, classifier, bias, labels, cotangent = in_every_regime()
+    hidden, labels = hidden.at[3].set(jnp.nan), labels.at[4].set(-1).at[5].set(0)
+    args = hidden, classifier, bias.at[0].set(-jnp.inf), labels, cotangent
+    with interpreted(monkeypatch):
+        loss, d_hidden, _, _ = with_gradients(args)
+    assert np.isnan(loss).nonzero()[0].tolist() == [3, 4]
+    assert np.isnan(d_hidden).any(1).nonzero()[0].tolist() == [3, 4]
+    assert np.isinf(loss).nonzero()[0].tolist() == [5]
+
+
+@simulated
+def test_the_smallest_heads(monkeypatch):
+    """One class, and one position."""
+    one, two = jnp.ones((1, 8), jnp.bfloat16), jnp.ones((2, 8), jnp.bfloat16)
+    zero = jnp.zeros(1, jnp.int32)
+    with interpreted(monkeypatch):
+        alone = with_gradients((one, one, jnp.zeros(1), zero, jnp.ones(1)))
+        among_two = with_gradients((one, two, jnp.zeros(2), zero, jnp.ones(1)))
+    assert not any(np.any(x) for x in alone)
+    np.testing.assert_allclose(among_two[0], np.log(2), rtol=1e-6)
+    np.testing.assert_array_equal(among_two[3], [-0.5, 0.5])
+
+
+@simulated
+@pytest.mark.parametrize("bug", [None, *BUGS])
+def test_a_bug_is_caught(monkeypatch, bug):
+    """A race, or a wrong result; and without a bug, with wgmma watched too, neither."""
+    if bug is None:
+        spoilt(monkeypatch, bug)
+    else:
+        with pytest.raises((AssertionError, jax.errors.JaxRuntimeError)) as caught:
+            spoilt(monkeypatch, bug)
+        assert re.search("budgets|RACE DETECTED", str(caught.value))
+
+
+WHY = compiled.absent("H100")
+on_h100 = pytest.mark.skipif(bool(WHY), reason=str(WHY))
+# Positions, d, classes, dtype; MiB of temporaries forward, and with the gradient: the
+# slab, float32 sums for hidden, and for a ragged last tile copies of its rows.
+HEADS = {
+    "large": (8192, 2048, 131_072, "bfloat16", 0.25, 230),
+    "ragged": (8191, 2048, 131_071, "bfloat16", 34, 330),
+    "float16": (1000, 1024, 50_257, "float16", 8, 200),
+}
+EVERYTHING = {"label_smoothing": 0.1, "z_loss": 1e-4, "softcap": 30.0}
+
+
+def program_of(name, what, **options):
+    n, d, v, dtype, *_ = HEADS[name]
+
+    def f(hidden, classifier, labels):
+        return jaxent.linear_softmax_cross_entropy(
+            hidden, classifier, labels, implementation="pallas_gpu", **options
+        )
+
+    arrays = ((n, d), dtype), ((v, d), dtype), ((n,), jnp.int32)
+    f = f if what == "forward" else jax.value_and_grad(f, (0, 1))
+    return compiled.program_of(f, "H100", *arrays)
+
+
+@on_h100
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("what", ["forward", "gradient"])
+def test_compiles_for_sm_90a(name, what, record_property):
+    options = EVERYTHING if name == "float16" else {}
+    start = time.perf_counter()
+    program = program_of(name, what, **options)
+    n, d, v, dtype, *bounds = HEADS[name]
+    memory = program.memory_analysis()
+    row = {
+        "chip": "H100", "jax": jax.__version__, "dtype": dtype, "pass": what,
+        "program": f"pallas_gpu, {n} × {d} × {v}",
+        "temporaries_mib": memory.temp_size_in_bytes / 2**20,
+        "compile_seconds": round(time.perf_counter() - start, 1),
+    }  # fmt: skip
+    record_property("row", row)
+    assert row["temporaries_mib"] <= bounds[what == "gradient"]
+    if what == "gradient":
+        # Gradients are of the parameters' type, halves, and there is the loss.
+        assert memory.output_size_in_bytes == pytest.approx((n + v) * d * 2, abs=256)
+
+
+@on_h100
+def test_shared_memory_is_what_we_take_it_for(monkeypatch):
+    """One more slot of the ring, and the compiler refuses."""
+    honest = _hopper.stages
+    jax.clear_caches()
+    monkeypatch.setattr(_hopper, "stages", lambda scratch: honest(scratch) + 1)
+    with pytest.raises(ValueError, match="available shared memory"):
+        program_of("float16", "forward")
