@@ -108,17 +108,15 @@ def aligned(head: Head) -> Head:
     )
 
 
-def part(head: Head, start: Array | int, size: int) -> Head:
-    """Of `size` classes from `start` on, padded to whole tiles."""
+def part(head: Head, start: Array | int, size: int, *, padded_to: int = 1) -> Head:
+    """Of `size` classes from `start` on, and zeros up to a multiple."""
 
     def cut(x: Array) -> Array:
         rows = lax.dynamic_slice_in_dim(x, start, size)
-        return jnp.pad(rows, [(0, -size % CLASSES)] + [(0, 0)] * (x.ndim - 1))
+        return jnp.pad(rows, [(0, -size % padded_to)] + [(0, 0)] * (x.ndim - 1))
 
-    return head._replace(
-        classifier=cut(head.classifier),
-        bias=None if head.bias is None else cut(head.bias),
-    )
+    bias = None if head.bias is None else cut(head.bias)
+    return Head(head.hidden, cut(head.classifier), bias)
 
 
 def across(rows: Array, x: Array) -> Array:
@@ -143,11 +141,11 @@ def launch(
 ) -> tuple[Array, ...]:
     """Run `consume(walk, rows, outs, *scratch)` in every warpgroup that multiplies.
 
-    The head is aligned and its classes whole tiles, the first `classes` of them real.
+    The head is aligned, and the first `classes` of its classifier's rows are classes.
     Of each of the rows [N] the consumer has 64.
     """
     blocks = pl.cdiv(head.hidden.shape[0], POSITIONS)
-    total, depth = head.classifier.shape[0] // CLASSES, head.hidden.shape[1] // DEPTH
+    total, depth = pl.cdiv(classes, CLASSES), head.hidden.shape[1] // DEPTH
     share = pl.cdiv(total, parts)
 
     def kernel(head, rows, *outs, ring, scratch):
@@ -188,14 +186,13 @@ def launch(
             walk = Walk((part, block, group), count, pieces, within)
             consume(walk, own, outs, *scratch)
 
-    bias = head.bias
-    if bias is not None:
-        bias = bias.astype(jnp.float32).reshape(total, CLASSES)
-    padded = blocks * POSITIONS
-    rows = jax.tree.map(
-        lambda x: jnp.pad(x, (0, padded - x.size)).reshape(blocks, MULTIPLIERS, ROWS),
-        rows,
-    )
+    def cut(x: Array, *shape: int) -> Array:
+        return jnp.pad(x, (0, math.prod(shape) - x.size)).reshape(shape)
+
+    bias = None
+    if head.bias is not None:
+        bias = cut(head.bias[:classes].astype(jnp.float32), total, CLASSES)
+    rows = jax.tree.map(lambda x: cut(x, blocks, MULTIPLIERS, ROWS), rows)
     return plgpu.kernel(
         kernel,
         out_type=outs,
@@ -236,7 +233,7 @@ def _fetch_all(head, ring, block, first, count, depth):
         pl.when(i >= size)(lambda: plgpu.barrier_wait(ring.empty.at[slot]))
         columns = pl.ds(lax.rem(i, depth) * DEPTH, DEPTH)
         places = block, first + lax.div(i, depth)
-        # Past the last position TMA fills in 0.
+        # Past the end of an array TMA fills in 0.
         for array, tiles, place in zip(head[:2], ring[:2], places, strict=True):
             rows = pl.ds(place * tiles.shape[1], tiles.shape[1])
             plgpu.copy_gmem_to_smem(

@@ -25,6 +25,7 @@ from ._fused_head import HeadSums, How, Slopes
 from ._hopper import (
     CLASSES,
     HALF,
+    LINES,
     MULTIPLIERS,
     POSITIONS,
     ROWS,
@@ -77,10 +78,12 @@ def sums(head: Head, labels: Array, how: How) -> HeadSums:
     """Of each position, in one pass over the classes."""
     n, classes = labels.size, head.classifier.shape[0]
     head = aligned(head)
-    whole = classes - classes % CLASSES
+    whole = classes - classes % CLASSES if classes % LINES else classes
     found = [_sums(part(head, 0, whole), labels, whole, how)] if whole else []
     if last := classes - whole:
-        found.append(_sums(part(head, whole, last), labels - whole, last, how))
+        # Of the rows that TMA could not see a copy is made; and of the others none.
+        tail = part(head, whole, last, padded_to=LINES)
+        found.append(_sums(tail, labels - whole, last, how))
     together = (jnp.concatenate(x)[:, :n] for x in zip(*found, strict=True))
     return merged(labels, *together)
 
@@ -100,7 +103,7 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
             out[walk.place] = values
 
     blocks = pl.cdiv(head.hidden.shape[0], POSITIONS)
-    parts = splits(blocks, head.classifier.shape[0] // CLASSES)
+    parts = splits(blocks, pl.cdiv(classes, CLASSES))
     out = jax.ShapeDtypeStruct((parts, blocks, MULTIPLIERS, ROWS), jnp.float32)
     found = launch(
         consume, head, (labels,), (out,) * len(start),
@@ -151,7 +154,7 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
             rows = rows[:size].astype(x.dtype)
             return lax.dynamic_update_slice_in_dim(x, rows, start, 0)
 
-        rows = part(head, start, size)
+        rows = part(head, start, size, padded_to=CLASSES)
         slope = _slopes(rows, labels - start, slopes, size, how)
         return Head(
             d.hidden + matmul(slope, rows.classifier, (1, 0)),

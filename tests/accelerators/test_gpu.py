@@ -36,6 +36,17 @@ def test_ragged_tiles(monkeypatch, case):
     check(args, got, **{k: v for k, v in options.items() if k != "memory"})
 
 
+@simulated
+def test_a_head_that_tma_cannot_see_whole(monkeypatch):
+    """Positions and classes that 8 does not divide."""
+    hidden, classifier, bias, labels, cotangent = (x[:-3] for x in draw("bfloat16"))
+    labels = jnp.minimum(labels, bias.size - 1)
+    args = hidden, classifier, bias, labels, cotangent
+    with interpreted(monkeypatch):
+        got = with_gradients(args)
+    check(args, got)
+
+
 def in_every_regime():
     """hidden is the identity: the classifier is the logits, its gradient the slopes."""
     x, labels = regimes()
@@ -134,8 +145,9 @@ on_h100 = pytest.mark.skipif(bool(WHY), reason=str(WHY))
 # slab, float32 sums for hidden, and for a ragged last tile copies of its rows.
 HEADS = {
     "large": (8192, 2048, 131_072, "bfloat16", 0.25, 230),
-    "ragged": (8191, 2048, 131_071, "bfloat16", 34, 330),
-    "float16": (1000, 1024, 50_257, "float16", 8, 200),
+    "ragged": (8184, 2048, 131_064, "bfloat16", 0.25, 330),
+    "odd": (8191, 2048, 131_071, "bfloat16", 34, 330),
+    "float16": (1000, 1024, 50_257, "float16", 2, 200),
 }
 EVERYTHING = {"label_smoothing": 0.1, "z_loss": 1e-4, "softcap": 30.0}
 
@@ -169,7 +181,11 @@ def test_compiles_for_sm_90a(name, what, record_property):
         "compile_seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
     record_property("row", row)
-    assert row["temporaries_mib"] <= bounds[what == "gradient"]
+    bound = bounds[what == "gradient"]
+    if v % 8 and what == "forward" and jax.__version_info__ < (0, 12):
+        # It slices by copying.
+        bound += v * d * 2 / 2**20
+    assert row["temporaries_mib"] <= bound
     if what == "gradient":
         # Gradients are of the parameters' type, halves, and there is the loss.
         assert memory.output_size_in_bytes == pytest.approx((n + v) * d * 2, abs=256)
