@@ -112,7 +112,8 @@ def measured(chip, peer, labels, dtype, what) -> dict:
     }  # fmt: skip
 
 
-COLUMNS = ("chip", "jax", "program", "dtype", "pass", "passes", "temporaries_mib")
+NAMED = ("chip", "jax", "program", "dtype", "pass")
+COLUMNS = (*NAMED, "passes", "temporaries_mib")
 
 
 def table(rows: list[dict]) -> str:
@@ -130,13 +131,12 @@ def table(rows: list[dict]) -> str:
 
 
 def save(rows: list[dict], folder: Path) -> None:
-    """Beside what other environments found of other chips or versions of JAX."""
+    """Beside what was found before of other programs, chips and versions of JAX."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "accelerators.json"
-    ours = {(r["chip"], r["jax"]) for r in rows}
     kept = json.loads(path.read_text()) if path.exists() else []
-    rows = [r for r in kept if (r["chip"], r["jax"]) not in ours] + rows
-    rows.sort(key=lambda r: (r["chip"], r["jax"]))
+    each = {tuple(r.get(k, "") for k in NAMED): r for r in kept + rows}
+    rows = [each[key] for key in sorted(each)]
     path.write_text(json.dumps(rows, indent=1) + "\n")
     text = (
         "# Compiled for accelerators\n\nBy `make test-accelerators`; nothing was run."

@@ -57,13 +57,15 @@ def other_heads() -> dict:
     if importlib.util.find_spec("tokamax"):
         tokamax = importlib.import_module("tokamax")
 
-        def chunked(hidden, classifier, labels):
+        def loss(implementation, hidden, classifier, labels):
             return tokamax.linear_softmax_cross_entropy_loss(
                 hidden, labels, classifier.T,
-                reduction="mean", implementation="chunked_xla",
+                reduction="mean", implementation=implementation,
             )  # fmt: skip
 
-        found["tokamax"] = chunked
+        found["tokamax"] = functools.partial(loss, "chunked_xla")
+        if jax.default_backend() == "tpu":
+            found["tokamax, mosaic_tpu"] = functools.partial(loss, "mosaic_tpu")
     return found
 
 
@@ -103,6 +105,17 @@ def error(program, d: int, v: int) -> float | str:
         return f"fails: {type(failure).__name__}"
     value = value[0] if isinstance(value, tuple) else value
     return float(abs(value - true) / true)
+
+
+def implementations() -> dict:
+    """jaxent's heads that run on this device."""
+    kernels = {"tpu": ("pallas_tpu",), "gpu": ("pallas_gpu",)}
+    head = jaxent.linear_softmax_cross_entropy
+    names = ("xla", *kernels.get(jax.default_backend(), ()))
+    return {
+        f"jaxent, {name}": functools.partial(head, implementation=name)
+        for name in names
+    }
 
 
 def programs(what: str, memory: str | None, keep: jax.Array):

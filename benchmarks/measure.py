@@ -30,27 +30,43 @@ class Eager:
 
 
 def interleaved(
-    programs: dict[str, Callable | Eager], args: dict[str, tuple], repeats: int
+    programs: dict[str, Callable | Eager],
+    args: dict[str, tuple],
+    repeats: int,
+    failed: dict[str, str] | None = None,
 ) -> dict[str, Measured]:
-    """Each program in turn, `repeats` times over, so that drift falls on all alike."""
+    """Each program in turn, `repeats` times over, so that drift falls on all alike.
+
+    One that fails is left out and noted in `failed`, if that is given.
+    """
     compiled, result = {}, {}
     for name, f in programs.items():
-        if isinstance(f, Eager):
-            compiled[name], result[name] = f.run, Measured([], 0.0, -1)
+        try:
+            run, measured = _prepared(f, args[name])
+            run()
+        except Exception as failure:
+            if failed is None:
+                raise
+            says = str(failure).splitlines() or [""]
+            failed[name] = f"{type(failure).__name__}: {says[0]}"
         else:
-            start = perf_counter()
-            program = jax.jit(f).lower(*args[name]).compile()
-            seconds = perf_counter() - start
-            memory = program.memory_analysis().temp_size_in_bytes
-            compiled[name] = _blocking(program, args[name])
-            result[name] = Measured([], seconds, memory)
-        compiled[name]()
+            compiled[name], result[name] = run, measured
     for _ in tqdm(range(repeats), leave=False):
         for name, program in compiled.items():
             start = perf_counter()
             program()
             result[name].seconds.append(perf_counter() - start)
     return result
+
+
+def _prepared(f: Callable | Eager, args: tuple) -> tuple[Callable, Measured]:
+    if isinstance(f, Eager):
+        return f.run, Measured([], 0.0, -1)
+    start = perf_counter()
+    program = jax.jit(f).lower(*args).compile()
+    seconds = perf_counter() - start
+    memory = program.memory_analysis().temp_size_in_bytes
+    return _blocking(program, args), Measured([], seconds, memory)
 
 
 def _blocking(program: Callable, args: tuple) -> Callable:

@@ -170,7 +170,8 @@ def launch(
                     x += lax.broadcast_in_dim(bias, x.shape, (1,))
                 if softcap is not None:
                     share = jnp.tanh(x / softcap)
-                    x = softcap * share
+                    # A class that a bias of −inf forbids stays so.
+                    x = jnp.where(x == -jnp.inf, x, softcap * share)
                 place = plgpu.broadcasted_iota(jnp.int32, x.shape, 1, layout=TILE)
                 place += (first + n) * CLASSES + start
                 hit = place == across(labels, x)

@@ -221,7 +221,8 @@ def _logits(head: Head, tile: Tile) -> tuple[Array, Array | None]:
     if tile.softcap is None:
         return x, None
     share = tanh(x * (1 / tile.softcap))
-    return tile.softcap * share, share
+    # A class that a bias of −inf forbids stays so: the tanh gives it −cap.
+    return jnp.where(x == -jnp.inf, x, tile.softcap * share), share
 
 
 def _slope(head: Head, labels: Any, slopes: Slopes, tile: Tile) -> Array:
