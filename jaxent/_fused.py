@@ -192,7 +192,10 @@ def own_rows(
     rows: Rows,
     shared: PyTree,
 ) -> Array:
-    return function(statistics_rows(logits, rows, shared), *shared["constants"])
+    """`function` of arrays of one position, and constants."""
+    every = statistics_rows(logits, rows, shared)
+    each = jax.vmap(lambda s: function(s, *shared["constants"]))
+    return each(jax.tree.map(lambda a: a[:, None], every))[:, 0]
 
 
 def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:

@@ -190,17 +190,16 @@ def linear_softmax_loss(
     )  # fmt: skip
     x = jnp.zeros(settings.plan.size, widen(head.hidden[..., 0]).dtype)
     example = LinearSoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
-    # What the function closes over is made an argument, for gradients to reach it.
-    closed, constants = jax.closure_convert(function, example)
-    result = jax.eval_shape(closed, example, *constants)
+    result = jax.eval_shape(function, example)
     if getattr(result, "shape", None) != x.shape:
         must = f"return one loss for each position, here of shape {x.shape}"
         remedy = "Reductions are the business of `reduction`."
         _checks.fail(ValueError, call, "function", must, result, remedy)
-    shared = {
-        "softcap": _options.cap(call, softcap),
-        "constants": constants,
-    }
+    # What the function closes over is made an argument, for gradients to reach it. It
+    # is traced for one position, since chunks are of several sizes.
+    one = jax.tree.map(lambda a: a[:1], example)
+    closed, constants = jax.closure_convert(function, one)
+    shared = {"softcap": _options.cap(call, softcap), "constants": constants}
     return reduced(
         given, shared, settings=settings, reduction=reduction,
         loss=functools.partial(own_rows, closed),

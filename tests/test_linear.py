@@ -294,3 +294,22 @@ def test_batch_axes():
     chex.assert_shape(got, (2, 3, 2))
     close(got.ravel(), f(hidden, classifier, labels))
     close(f(hidden[0], classifier, labels[0]), f(hidden, classifier, labels)[0])
+
+
+def test_a_loss_of_your_own_may_make_arrays():
+    """Of a chunk's shape, whichever that is: without a gradient chunks are smaller."""
+    hidden, classifier, _, labels = draw(jnp.float32)
+
+    def hinge(s):
+        return jnp.where(
+            s.correct, jnp.zeros_like(s.nll), s.nll * jnp.ones(s.nll.shape)
+        )
+
+    loss = functools.partial(
+        jaxent.linear_softmax_loss, hinge, classifier=classifier, labels=labels,
+        memory=4 * ROW,
+    )  # fmt: skip
+    s = jaxent.softmax_statistics(hidden @ classifier.T, labels)
+    expected = jnp.mean(jnp.where(s.correct, 0.0, s.nll))
+    np.testing.assert_allclose(loss(hidden), expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.value_and_grad(loss)(hidden)[0], expected, rtol=1e-6)
