@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format bench bench-quick test-matrix clean
+.PHONY: demo demo-sharded test lint format bench bench-quick test-matrix clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
@@ -14,6 +14,10 @@ JOBS ?= 2
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
+
+# Eight devices, forced on the CPU, by one process and by two that are stopped.
+demo-sharded: .venv/installed
+	$(BIN)/python -m examples.sharded_lm
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) -q
