@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo demo-sharded test lint format bench bench-quick test-matrix clean
+.PHONY: demo demo-sharded test lint format bench bench-quick pods test-matrix clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
@@ -40,6 +40,13 @@ bench:
 bench-quick: .venv/installed
 	$(BIN)/python -m benchmarks --quick
 
+# Compiled for TPU pods by libtpu, which needs no TPU for it.
+pods: PODS_OUTPUT ?= docs/results
+pods:
+	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tpu]'
+	.venv-tpu/bin/python -m benchmarks.pods --output $(PODS_OUTPUT)
+
 # The suite on the oldest JAX we claim and on the newest, each in its own environment.
 OLDEST ?= python3.11
 NEWEST ?= python3.13
@@ -55,4 +62,4 @@ test-on:
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest demo-output
+	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-tpu demo-output
