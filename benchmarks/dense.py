@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import peers
-from .measure import Measured, interleaved, ratio
+from .measure import Eager, Measured, interleaved, ratio
 
 # name, positions, classes
 SHAPES = [
@@ -88,7 +88,8 @@ def error(loss, family: str, v: int, dtype) -> float | str:
     x, y = example(family, SAMPLE, v, dtype, margin=True)
     true = truth(family, x, y)
     try:
-        got = np.asarray(jax.jit(loss)(x, y)).astype(np.longdouble)
+        program = loss.run if isinstance(loss, Eager) else jax.jit(loss)
+        got = np.asarray(program(x, y)).astype(np.longdouble)
     except Exception as failure:
         return f"fails: {type(failure).__name__}"
     return float(np.max(np.abs(got - true) / np.abs(true)))
@@ -125,6 +126,8 @@ def run(family, name, n, v, dtype, what, repeats) -> list[dict]:
     if what != "step":
         programs["floor"] = functools.partial(floor, what)
         programs |= peers.torch_programs(family, x, y, what)
+        for peer, loss in peers.torch_values(family).items():
+            errors[peer] = error(loss, family, v, dtype)
     m = interleaved(programs, dict.fromkeys(programs, args), repeats)
     base = {"family": family, "workload": name, "positions": n, "classes": v,
             "dtype": jnp.dtype(dtype).name, "pass": what}  # fmt: skip

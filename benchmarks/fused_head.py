@@ -4,7 +4,8 @@
     python -m benchmarks.fused_head [--repeats 7] [--quick] [--json FILE]
 
 Time is a ratio to dense optax in the same run, medians of interleaved repeats;
-memory is the compiled program's temporaries.
+memory is the compiled program's temporaries. Error is the mean loss's, relative to
+float64, where every label is some 18 nats ahead.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import optax
 
 import jaxent
 
-from .measure import interleaved, ratio
+from .measure import Eager, interleaved, ratio
 
 # positions, width, classes, memory=, what is measured
 SHAPES = [
@@ -32,6 +33,9 @@ SHAPES = [
     (4096, 512, 50257, None, "gradient, 75 % of positions masked"),
 ]
 QUICK = [(512, 64, 8192, "4MB", what) for *_, what in SHAPES[2:]]
+# Positions whose error is measured, and how far ahead of zero their labels' logits are.
+SAMPLE, AHEAD = 64, 30
+WITH_ERROR = ("jaxent", "optax", "jax-cce", "tokamax")
 
 
 def optax_mean(hidden, classifier, labels):
@@ -63,6 +67,44 @@ def other_heads() -> dict:
     return found
 
 
+def torch_head(hidden, classifier, labels) -> dict:
+    """torch's own fused head on the CPU, eager, of the same numbers."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    import torch
+
+    head = torch.nn.functional.linear_cross_entropy
+    options = torch.nn.LinearCrossEntropyOptions()
+    x, w = (
+        torch.from_numpy(np.array(a)).requires_grad_() for a in (hidden, classifier)
+    )
+    y = torch.from_numpy(np.array(labels, np.int64))
+
+    def gradient():
+        x.grad = w.grad = None
+        head(x, w, y, options=options).backward()
+
+    return {"torch": Eager(gradient)}
+
+
+def error(program, d: int, v: int) -> float | str:
+    """Relative error of a mean loss, or what the program failed with."""
+    rng = np.random.default_rng(1)
+    w = rng.normal(size=(v, d)).astype(np.float32)
+    y = rng.integers(0, v, SAMPLE).astype(np.int32)
+    x = AHEAD * w[y] / np.sum(w[y] ** 2, axis=-1, keepdims=True)
+    logits = x.astype(np.float64) @ w.T.astype(np.float64)
+    behind = logits - np.take_along_axis(logits, y[:, None], -1)
+    np.put_along_axis(behind, y[:, None], -np.inf, -1)
+    true = np.mean(np.log1p(np.sum(np.exp(behind), axis=-1)))
+    try:
+        value = jax.jit(program)(*map(jnp.asarray, (x, w, y)))
+    except Exception as failure:
+        return f"fails: {type(failure).__name__}"
+    value = value[0] if isinstance(value, tuple) else value
+    return float(abs(value - true) / true)
+
+
 def programs(what: str, memory: str | None, keep: jax.Array):
     fused = functools.partial(jaxent.linear_softmax_cross_entropy, memory=memory)
     if what == "evaluation":
@@ -83,6 +125,12 @@ def run(n, d, v, memory, what, repeats):
     classifier = jnp.asarray(rng.normal(size=(v, d)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, v, n), jnp.int32)
     fs = programs(what, memory, jnp.asarray(rng.uniform(size=n) < 0.25))
+    # A mask belongs to these positions, not to the sample's.
+    tried = fs | {"jaxent": fs.get("unmasked", fs["jaxent"])}
+    errors = {k: error(tried[k], d, v) for k in WITH_ERROR if k in tried}
+    fs = {k: f for k, f in fs.items() if not isinstance(errors.get(k), str)}
+    if what == "gradient":
+        fs |= torch_head(hidden, classifier, labels)
     args = dict.fromkeys(fs, (hidden, classifier, labels))
     m = interleaved(fs, args, repeats)
     mib = {name: measured.temporaries / 2**20 for name, measured in m.items()}
@@ -90,7 +138,7 @@ def run(n, d, v, memory, what, repeats):
         "positions": n, "width": d, "classes": v, "memory": memory, "what": what,
         "time_to_optax": ratio(m["jaxent"], m["optax"]),
         "temporaries_mib": mib["jaxent"], "optax_temporaries_mib": mib["optax"],
-        "compile_seconds": m["jaxent"].compile_seconds,
+        "compile_seconds": m["jaxent"].compile_seconds, "errors": errors,
     }  # fmt: skip
     for other in m:
         if other not in ("jaxent", "optax"):
@@ -116,18 +164,20 @@ def flat_in_n() -> list[dict]:
 def table(rows: list[dict]) -> str:
     lines = [
         "| N, d, V | measured | memory= | time to optax (quartiles) | time to other "
-        "| temporaries MiB | of optax's |",
-        "| --- | --- | --- | --- | --- | ---: | ---: |",
+        "| temporaries MiB | of optax's | error, optax |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | ---: |",
     ]
     for r in rows:
         first, median, third = r["time_to_optax"]
         others = [k for k in r if k.startswith("time_to_") and k != "time_to_optax"]
         other = ", ".join(f"{k[8:]} {r[k][1]:.2f}" for k in others)
+        ours, theirs = r["errors"]["jaxent"], r["errors"]["optax"]
         share = r["temporaries_mib"] / max(r["optax_temporaries_mib"], 1e-9)
         lines.append(
             f"| {r['positions']}, {r['width']}, {r['classes']} | {r['what']} "
             f"| {r['memory'] or 'default'} | {median:.2f} ({first:.2f} to {third:.2f}) "
-            f"| {other} | {r['temporaries_mib']:.0f} | {share:.2f} |"
+            f"| {other} | {r['temporaries_mib']:.0f} | {share:.2f} "
+            f"| {ours:.0e}, {theirs:.0e} |"
         )
     return "\n".join(lines)
 

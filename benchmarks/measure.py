@@ -24,7 +24,7 @@ class Measured:
 
 @dataclasses.dataclass
 class Eager:
-    """A program of another framework's, which blocks and takes no arguments."""
+    """A program of another framework's, which blocks: timed, it takes no arguments."""
 
     run: Callable
 

@@ -6,6 +6,8 @@ A peer that is not installed is left out; one that fails is recorded as such.
 
 import functools
 import importlib.util
+import os
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +67,7 @@ def keras_losses() -> dict:
     """Keras on JAX, if it is installed."""
     if importlib.util.find_spec("keras") is None:
         return {}
+    os.environ["KERAS_BACKEND"] = "jax"
     import keras
 
     k = keras.losses
@@ -76,28 +79,56 @@ def keras_losses() -> dict:
     }
 
 
-def torch_programs(family: str, x, y, step: str) -> dict:
-    """torch on the CPU, eager: its fused cross_entropy, on the same numbers."""
+def torch_loss(family: str) -> Callable | None:
+    """torch's cross_entropy on the CPU, eager: of (x, y), a function of a tensor."""
     if importlib.util.find_spec("torch") is None or family not in ("integer", "soft"):
+        return None
+    import torch
+
+    def tensor(a):
+        if jnp.issubdtype(a.dtype, jnp.integer):
+            return torch.from_numpy(np.array(a, np.int64))
+        t = torch.from_numpy(np.array(a, np.float32))
+        return t.bfloat16() if a.dtype == jnp.bfloat16 else t
+
+    def prepared(x, y, reduction="mean"):
+        tx, ty = tensor(x), tensor(y)
+        entropy = torch.nn.functional.cross_entropy
+        return functools.partial(entropy, target=ty, reduction=reduction), tx
+
+    return prepared
+
+
+def torch_programs(family: str, x, y, what: str) -> dict:
+    """The same loss of the same numbers, forward or with its gradient."""
+    prepared = torch_loss(family)
+    if prepared is None:
         return {}
     import torch
 
-    half = x.dtype == jnp.bfloat16
-    tx = torch.from_numpy(np.asarray(x, np.float32))
-    tx = tx.bfloat16() if half else tx
-    ty = torch.from_numpy(np.asarray(y, np.int64 if family == "integer" else None))
-    ty = ty.bfloat16() if half and family == "soft" else ty
-    loss = functools.partial(torch.nn.functional.cross_entropy, target=ty)
+    loss, tx = prepared(x, y)
 
     def forward():
         with torch.no_grad():
             loss(tx)
 
     def gradient():
-        leaf = tx.detach().requires_grad_()
-        loss(leaf).backward()
+        loss(tx.detach().requires_grad_()).backward()
 
-    return {"torch": Eager({"forward": forward, "gradient": gradient}[step])}
+    return {"torch": Eager({"forward": forward, "gradient": gradient}[what])}
+
+
+def torch_values(family: str) -> dict:
+    """Its loss of each position, for its error."""
+    prepared = torch_loss(family)
+    if prepared is None:
+        return {}
+
+    def values(x, y):
+        loss, tx = prepared(x, y, "none")
+        return loss(tx).float().numpy()
+
+    return {"torch": Eager(values)}
 
 
 def losses(family: str) -> dict:

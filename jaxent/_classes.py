@@ -7,6 +7,7 @@ and transposes it to nothing.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from ._types import AxisName
+from ._types import AxisName, Shape
 
 
 @jax.tree_util.register_static
@@ -99,6 +100,22 @@ class ClassInputs(NamedTuple):
     label_smoothing: ArrayLike | None = None
     z_loss: ArrayLike | None = None
     classes: Classes = WHOLE
+
+
+def classes_last(x: Array, axis: Shape) -> Array:
+    """`x` with the class axes moved to the end and flattened into one, as in optax."""
+    batch = tuple(a for a in range(x.ndim) if a not in axis)
+    count = math.prod(x.shape[a] for a in axis)
+    return x.transpose(batch + axis).reshape(*(x.shape[a] for a in batch), count)
+
+
+def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
+    """The logits as they are given, classes last, forbidden classes at −inf."""
+    if class_where is not None:
+        logits = jnp.where(
+            jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
+        )
+    return classes_last(logits, axis)
 
 
 def varying(x: Array) -> frozenset[str]:

@@ -11,11 +11,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
+from ._classes import classes_last
 from ._exact import widen_both
 from ._information import js_of_logits, kl_of_logits
 from ._labels import drop
 from ._ratios import generalized_relative_entropy, jensen_shannon, relative_entropy
-from ._statistics import classes_last
 from ._types import Axis, Shape
 
 

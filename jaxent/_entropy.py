@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from . import _checks, _options
+from ._classes import classes_last
 from ._exact import widen, widen_both, xlogy
 from ._information import entropy_of_logits, kl_of_logits
-from ._statistics import classes_last
 from ._types import Axis, Shape
 
 

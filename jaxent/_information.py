@@ -6,6 +6,7 @@ mean, d = (b − a) − Σ p·(b − a), for which q = p·exp(d − KL): what is
 computed as such, and not as a difference of what is large.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -16,12 +17,16 @@ from ._classes import WHOLE, Classes
 from ._exact import difference, log1p, phi, product
 from ._ratios import jensen_shannon
 from ._statistics import class_pairs
-from ._sums import one_hot
+from ._sums import in_cache, one_hot
 
 
 @jax.custom_jvp
 def entropy_of_logits(x: Array, classes: Classes = WHOLE) -> Array:
     """−Σ p·log p, a sum of non-negative terms."""
+    return in_cache(functools.partial(_entropy, classes=classes), x, classes=classes)
+
+
+def _entropy(x: Array, classes: Classes) -> Array:
     nll, _, prob = class_pairs(x, classes=classes)
     return classes.sum(product(prob, nll))
 
@@ -69,6 +74,10 @@ def _difference(a: Array, b: Array, classes: Classes) -> _Difference:
 @jax.custom_jvp
 def kl_of_logits(a: Array, b: Array, classes: Classes = WHOLE) -> Array:
     """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
+    return in_cache(functools.partial(_kl, classes=classes), a, b, classes=classes)
+
+
+def _kl(a: Array, b: Array, classes: Classes) -> Array:
     p, _, d, gap = _difference(a, b, classes)
     largest_b = classes.max(b)
     log_z_a, log_z_b = (
@@ -100,6 +109,10 @@ def _kl_of_logits_jvp(primals, tangents):
 @jax.custom_jvp
 def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
+    return in_cache(_js, a, b)
+
+
+def _js(a: Array, b: Array) -> Array:
     p, q, ratio, near = _log_ratio(a, b)
     v = jnp.tanh(ratio / 2)
     small = (p + q) / 4 * (ratio * v + log1p(-v * v))

@@ -9,13 +9,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from ._classes import Classes, ClassInputs
+from ._classes import Classes, ClassInputs, allowed_logits, classes_last
 from ._exact import computing_dtype, product, widen, widen_both
 from ._labels import class_ids, drop, kept, uniform
 from ._statistics import (
-    allowed_logits,
     class_pairs,
-    classes_last,
     expected_nll,
     label_numbers,
     log_normalizer,
@@ -84,10 +82,10 @@ def distribution_label_loss(
     loss: PairLoss,
 ) -> Array:
     """Any pair loss, averaged over the label distribution; one value per position."""
-    logits, labels = widen_both(inputs.logits, inputs.labels)
-    x = allowed_logits(logits, axis, inputs.class_where)
-    labels, dtype, keep = classes_last(labels, axis), x.dtype, inputs.where
-    classes = inputs.classes
+    given = allowed_logits(inputs.logits, axis, inputs.class_where)
+    as_given = classes_last(inputs.labels, axis)
+    x, labels = widen_both(given, as_given)
+    dtype, keep, classes = x.dtype, inputs.where, inputs.classes
     labels = drop(labels, keep, classes=True)
     parameter = None if parameter is None else jnp.asarray(parameter, dtype)
     if inputs.label_smoothing is not None:
@@ -95,7 +93,12 @@ def distribution_label_loss(
         labels = (1 - alpha) * labels + alpha * _uniform(x, None, classes)
     if inputs.class_weights is not None:
         labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
-    value = _expected(x, labels, keep, loss, parameter, classes)
+    if loss is cross_entropy_of:
+        plain = inputs.label_smoothing is None and inputs.class_weights is None
+        weights = as_given if plain else labels
+        value = expected_nll(x, labels, keep, classes, given=(given, weights))
+    else:
+        value = _expected(x, labels, keep, loss, parameter, classes)
     if inputs.z_loss is not None:
         log_z = log_normalizer(x, keep, classes)
         value += jnp.asarray(inputs.z_loss, dtype) * log_z**2
@@ -116,7 +119,6 @@ def _expected(
     parameter: Array | None,
     classes: Classes,
 ) -> Array:
-    if loss is cross_entropy_of:
-        return expected_nll(x, weights, keep, classes)
+    """Σ_j w_j·loss of class j."""
     nll, one_minus_prob, _ = class_pairs(x, keep, classes)
     return classes.sum(product(weights, loss(nll, one_minus_prob, parameter)))

@@ -9,10 +9,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._classes import ClassInputs
+from ._classes import ClassInputs, allowed_logits
 from ._labels import class_ids
 from ._pair_losses import cross_entropy_of, distribution_label_loss, integer_label_loss
-from ._statistics import SoftmaxStatistics, allowed_logits, statistics
+from ._statistics import SoftmaxStatistics, statistics
 from ._types import Axis, AxisName, Number, Shape
 
 

@@ -6,7 +6,6 @@ cancels. The sums are constants to differentiation: each function here has a rul
 its own, written in functions that have one, so that every order stays accurate.
 """
 
-import math
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -25,7 +24,6 @@ from ._sums import (
     top_of,
     weighted_of,
 )
-from ._types import Shape
 
 
 class SoftmaxStatistics(NamedTuple):
@@ -45,22 +43,6 @@ class SoftmaxStatistics(NamedTuple):
     """x_y."""
     correct: Array
     """Whether x_y is the largest logit (bool; a tie for the largest counts)."""
-
-
-def classes_last(x: Array, axis: Shape) -> Array:
-    """`x` with the class axes moved to the end and flattened into one, as in optax."""
-    batch = tuple(a for a in range(x.ndim) if a not in axis)
-    count = math.prod(x.shape[a] for a in axis)
-    return x.transpose(batch + axis).reshape(*(x.shape[a] for a in batch), count)
-
-
-def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
-    """The logits as they are given, classes last, forbidden classes at −inf."""
-    if class_where is not None:
-        logits = jnp.where(
-            jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
-        )
-    return classes_last(logits, axis)
 
 
 class LabelNumbers(NamedTuple):
@@ -249,10 +231,18 @@ def _log_normalizer_jvp(primals, tangents):
 
 
 def expected_nll(
-    x: Array, weights: Array, keep: Array | None = None, classes: Classes = WHOLE
+    x: Array,
+    weights: Array,
+    keep: Array | None = None,
+    classes: Classes = WHOLE,
+    *,
+    given: tuple[Array, Array],
 ) -> Array:
-    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0."""
-    top, sums = _dropped(weighted_of(x, weights, classes), keep)
+    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0.
+
+    Of logits and weights widened from those `given`, whose sums need less memory.
+    """
+    top, sums = _dropped(weighted_of(*given, classes), keep)
     return _expected_nll(x, weights, keep, top, sums)
 
 

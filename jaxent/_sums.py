@@ -11,14 +11,14 @@ of `_statistics` are.
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from ._classes import WHOLE, Classes
-from ._exact import product, widen
+from ._exact import product, widen, widen_both
 
 # Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
 # from 4096 × 1000 to 256 × 131072; twice or half is as good).
@@ -51,6 +51,20 @@ def one_hot(labels: Array, like: Array, classes: Classes = WHOLE) -> Array:
     """Whether class j is the label; never a gather, so that sharded classes stay so."""
     ids = lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
     return classes.local(labels, like.shape[-1])[..., None] == ids
+
+
+def in_cache(
+    function: Callable[..., Array], *rows: Array, classes: Classes = WHOLE
+) -> Array:
+    """`function`, row by row, of arrays [..., V].
+
+    On CPU a few rows at a time, so that what it makes of them stays in the cache.
+    """
+    if classes.names:
+        # What devices send each other is of all rows at once.
+        return function(*rows)
+    grouped = functools.partial(_by_groups, function)
+    return lax.platform_dependent(*rows, cpu=grouped, default=function)
 
 
 def rest_of(x: Array, labels: Array, classes: Classes = WHOLE) -> Rest:
@@ -116,11 +130,11 @@ def _tied(rest: Rest, others: Array) -> Rest:
 def weighted_of(
     x: Array, weights: Array, classes: Classes = WHOLE
 ) -> tuple[Rest, Weights]:
-    """`top_of` logits [..., V], and the sums of weights [..., V]."""
+    """`top_of` logits [..., V], and the sums of weights [..., V], of any dtypes."""
     x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
     if classes.names:
         top = top_of(x, classes)
-        sums = jnp.stack(_weights(widen(x), weights, top.label_logit))
+        sums = jnp.stack(_weights(*widen_both(x, weights), top.label_logit))
         return top, Weights(*classes.merge(sums))
     return lax.platform_dependent(
         x,
@@ -131,7 +145,7 @@ def weighted_of(
 
 
 def _weighted(find_top: Callable, x: Array, weights: Array) -> tuple[Rest, Weights]:
-    x = widen(x)
+    x, weights = widen_both(x, weights)
     top = find_top(x)
     return top, _weights(x, weights, top.label_logit)
 
@@ -182,7 +196,7 @@ def _is_sharded(x: Array) -> bool:
     return any(jax.typeof(x).sharding.spec)
 
 
-def _by_groups(sums: Callable, x: Array, *rows: Array) -> tuple:
+def _by_groups(sums: Callable, x: Array, *rows: Array) -> Any:
     """`sums` of x [..., V] and arrays with its batch axes, a group of rows at a time.
 
     Rows of a group lie a stride apart: so a share of each device's rows is in it.
@@ -192,22 +206,26 @@ def _by_groups(sums: Callable, x: Array, *rows: Array) -> tuple:
     size = _group_size(count, classes)
     if size == count or _is_sharded(x):
         return sums(x, *rows)
-    dtype = x.dtype
-    if dtype == jnp.bfloat16:
-        # XLA would widen the whole of it first: of bits it takes a slice.
-        x = lax.bitcast_convert_type(x, jnp.uint16)
+    given = (x, *rows)
     arrays = [
-        a.reshape(size, count // size, *a.shape[len(batch) :]) for a in (x, *rows)
+        _bits(a).reshape(size, count // size, *a.shape[len(batch) :]) for a in given
     ]
 
     def group(k: Array) -> tuple:
-        x, *rows = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
-        if dtype == jnp.bfloat16:
-            x = lax.bitcast_convert_type(x, dtype)
-        return sums(x, *rows)
+        taken = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
+        return sums(*(_unbits(a, b.dtype) for a, b in zip(taken, given, strict=True)))
 
     found = lax.map(group, jnp.arange(count // size, dtype=jnp.int32))
     return jax.tree.map(lambda a: a.T.reshape(batch), found)
+
+
+def _bits(a: Array) -> Array:
+    """XLA would widen the whole of a bfloat16 array first: of bits it takes a slice."""
+    return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype == jnp.bfloat16 else a
+
+
+def _unbits(a: Array, dtype: jnp.dtype) -> Array:
+    return lax.bitcast_convert_type(a, dtype) if dtype == jnp.bfloat16 else a
 
 
 def _group_size(count: int, classes: int) -> int:

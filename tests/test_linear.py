@@ -117,7 +117,7 @@ def close(a, b):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-11 * max(scale, 1e-3))
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize("memory", MEMORY.values(), ids=MEMORY)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_values_and_gradients(options, memory):
@@ -171,7 +171,7 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_transforms(options, transform):

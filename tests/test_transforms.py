@@ -209,7 +209,7 @@ def largest(x):
     return np.max(np.abs(x), axis=tuple(range(1, x.ndim)))
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize(("name", "argument"), ROWS)
 def test_transform(name, argument, transform):
