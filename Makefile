@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test lint format docs dist bench bench-quick test-matrix \
-	test-accelerators clean
+.PHONY: demo demo-sharded test lint format docs dist bench bench-quick pods \
+	test-matrix test-accelerators clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
@@ -15,6 +15,10 @@ JOBS ?= 2
 
 demo: .venv/installed
 	$(BIN)/python -m examples.demo
+
+# Eight devices, forced on the CPU, by one process and by two that are stopped.
+demo-sharded: .venv/installed
+	$(BIN)/python -m examples.sharded_lm
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) -q
@@ -47,6 +51,13 @@ bench:
 
 bench-quick: .venv/installed
 	$(BIN)/python -m benchmarks --quick
+
+# Compiled for TPU pods by libtpu, which needs no TPU for it.
+pods: PODS_OUTPUT ?= docs/results
+pods:
+	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tpu]'
+	.venv-tpu/bin/python -m benchmarks.pods --output $(PODS_OUTPUT)
 
 # The suite on the oldest JAX we claim and on the newest, each in its own environment.
 OLDEST ?= python3.11

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of every test and doctest: JAX at its strictest, four printed digits."""
+"""Settings of every test and doctest: JAX at its strictest, four printed digits.
+
+Eight devices of the CPU, for what is sharded; the rest runs on the first.
+"""
 
 import os
 
@@ -12,6 +15,7 @@ import pytest
 import jaxent
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

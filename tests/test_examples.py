@@ -16,7 +16,9 @@ import mpmath
 import numpy as np
 import pytest
 
-for needed in ("equinox", "flax", "matplotlib", "optax", "sklearn", "tqdm"):
+for needed in (
+    "equinox", "flax", "matplotlib", "optax", "orbax.checkpoint", "sklearn", "tqdm"
+):  # fmt: skip
     pytest.importorskip(needed, reason="the examples need the extra `demo`")
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +165,26 @@ def test_language_model(tmp_path):
     largest = re.search(rf"in {steps} steps: ([\d.e+-]+) nats", text)[1]
     assert float(largest) <= 4 * steps * np.spacing(np.float32(8))
     assert_picture(tmp_path / "language-model.png")
+
+
+def test_sharded_language_model():
+    steps, vocabulary = 4, 1200
+    text = run(
+        "-m", "examples.sharded_lm", "--steps", steps, "--vocabulary", vocabulary,
+        "--batch-size", 4, "--length", 16, "--width", 16, "--blocks", 0,
+    )  # fmt: skip
+    assert f"each has 2 of 4 rows, and 300 of {vocabulary} classes." in text
+    rows = re.findall(r"^ *(\d+) +([\d.]+) +([\d.]+)$", text, flags=re.MULTILINE)
+    numbers, *losses = (np.array(column, float) for column in zip(*rows, strict=True))
+    assert numbers.tolist() == [1, 2, 3, 4]
+    assert text.index("\n   2") < text.index("stopped here") < text.index("\n   3")
+    whole, parts = losses
+    assert whole[0] == pytest.approx(np.log(vocabulary), rel=0.2)
+    # As if nothing had happened, but for the order of sums over the devices.
+    spacing = float(np.spacing(np.float32(8)))
+    assert whole == pytest.approx(parts, abs=4 * steps * spacing)
+    # It did train: each loss is of weights that no other is of.
+    assert len(set(whole)) == steps
 
 
 def test_sampled_softmax():
