@@ -78,7 +78,8 @@ def linear_softmax_cross_entropy(
       implementation: "xla", also the default; or a kernel, "pallas_tpu" or
         "pallas_gpu" (bfloat16 and float16 only), that keeps the logits on the chip and
         makes more products, five and four. They have the first derivative only, in
-        reverse mode; no `class_weights`, `vocab_axis_name` or traced `softcap`. Nobody has timed them.
+        reverse mode; no `class_weights`, `vocab_axis_name` or traced `softcap`.
+        Nobody has timed them.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
