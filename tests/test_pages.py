@@ -126,6 +126,17 @@ def test_a_call_ported_gives_the_framework_s_number():
             np.testing.assert_array_equal(number, eval(ported.strip("`"), names))
 
 
+def test_losses_written_by_hand():
+    text = (DOCS / "coming-from.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", text, re.M)
+    assert len(rows) == 7
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        names = framework_names() | {"jax": jax}
+        for by_hand, ours in rows:
+            expected = eval(by_hand, names)
+            np.testing.assert_allclose(eval(ours, names), expected, 1e-5, 1e-6, by_hand)
+
+
 def test_every_command_is_there_to_be_run():
     pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
     text = "\n".join(path.read_text("utf-8") for path in pages)
