@@ -74,7 +74,8 @@ def linear_softmax_cross_entropy(
       memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
         default is "144MB". Temporaries are about that, 16 MiB for a block of the
         classifier's gradient, and two copies of `hidden`, at any number of positions.
-        For "pallas_tpu": bytes of VMEM for the tiles, "48MiB".
+        For "pallas_tpu": bytes of VMEM for the tiles, "48MiB". For "pallas_gpu":
+        bytes for the gradient of some classes' logits, which there leaves the chip.
       implementation: "xla", also the default; or a kernel, "pallas_tpu" or
         "pallas_gpu" (bfloat16 and float16 only), that keeps the logits on the chip and
         makes more products, five and four. They have the first derivative only, in

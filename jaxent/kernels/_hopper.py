@@ -43,9 +43,14 @@ BARRIERS = 1024
 PROCESSORS = 132
 """Of an H100. Each runs one block, which takes most of its shared memory."""
 TILE = plgpu.Layout.WGMMA
-"""Which thread holds which logits of a tile: two parts of two rows, so that sums over
-a row are of what four threads hold."""
+"""Which thread holds which logits of a tile: some of two rows, each shared by four."""
 ROW, COLUMN = TILE.reduce(1), TILE.reduce(0)
+AXES = ("part", "block", "group")
+"""Parts of the classes, blocks of positions, and the warpgroups of each block."""
+COPIES = 2
+"""That fill a slot of the ring: of hidden and of classifier."""
+# JAX 0.10 has an index to load at.
+WHOLE = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
 
 
 class Piece(NamedTuple):
@@ -147,12 +152,12 @@ def launch(
     """
     blocks = pl.cdiv(head.hidden.shape[0], POSITIONS)
     total, depth = pl.cdiv(classes, CLASSES), head.hidden.shape[1] // DEPTH
-    share = pl.cdiv(total, parts)
+    most = pl.cdiv(total, parts)
 
     def kernel(head, rows, *outs, ring, scratch):
         part, block, group = map(lax.axis_index, AXES)
-        first = part * share
-        count = jnp.minimum(share, total - first)
+        first = part * most
+        count = jnp.minimum(most, total - first)
 
         @pl.when(group == MULTIPLIERS)
         def _fetch():
@@ -206,11 +211,6 @@ def launch(
     )(head._replace(bias=bias), rows)
 
 
-# JAX 0.10 has an index to load at.
-WHOLE = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
-AXES = ("part", "block", "group")
-
-
 def _ring(dtype: Any, scratch: tuple[Any, ...]) -> Ring:
     size = stages(sum(math.prod(x.shape) * HALF for x in scratch))
     return Ring(
@@ -219,10 +219,6 @@ def _ring(dtype: Any, scratch: tuple[Any, ...]) -> Ring:
         full=plgpu.Barrier(num_arrivals=COPIES, num_barriers=size),
         empty=plgpu.Barrier(num_arrivals=MULTIPLIERS, num_barriers=size),
     )
-
-
-COPIES = 2
-"""That fill a slot of the ring."""
 
 
 def _fetch_all(head, ring, block, first, count, depth):

@@ -173,6 +173,7 @@ def test_compiles_for_sm_90a(name, what, record_property):
     start = time.perf_counter()
     program = program_of(name, what, **options)
     n, d, v, dtype, *bounds = HEADS[name]
+    assert "mosaic_gpu" in program.as_text()
     memory = program.memory_analysis()
     row = {
         "chip": "H100", "jax": jax.__version__, "dtype": dtype, "pass": what,
