@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxent
@@ -60,13 +60,25 @@ def fused(mesh, hidden, classifier, labels):
     return total(hidden, classifier, labels) / labels.size
 
 
-LOSSES = {"dense, optax": optax_dense, "dense": dense, "fused": fused}
+def typed(mesh, hidden, classifier, labels):
+    del mesh
+    return jaxent.linear_softmax_cross_entropy(hidden, classifier, labels)
+
+
+LOSSES = {
+    "dense, optax": optax_dense,
+    "dense": dense,
+    "fused": fused,
+    "fused, explicit axes": typed,
+}
 
 
 def compiled(pod: str, name: str):
     """The executable of a step, for all devices of the pod."""
     topology = topologies.get_topology_desc(platform="tpu", topology_name=pod)
-    mesh = Mesh(np.reshape(topology.devices, PODS[pod]), ("data", "vocab"))
+    kind = AxisType.Explicit if LOSSES[name] is typed else AxisType.Auto
+    devices = np.reshape(topology.devices, PODS[pod])
+    mesh = Mesh(devices, ("data", "vocab"), axis_types=(kind, kind))
     shardings = tuple(NamedSharding(mesh, spec) for spec in SPECS)
     rows = ROWS * PODS[pod][0]
     shapes = (rows, WIDTH), (CLASSES, WIDTH), (rows,)

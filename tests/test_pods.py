@@ -46,7 +46,9 @@ def test_a_device_of_a_pod(result, pod):
     )
     data, vocab = PODS[pod]
     found = {row["loss"]: row for row in result["rows"] if row["pod"] == pod}
-    dense, fused = found["dense"], found["fused"]
+    dense, fused, typed = (
+        found[loss] for loss in ("dense", "fused", "fused, explicit axes")
+    )
     logits, hidden, classifier = rows * classes // vocab, rows * width, classes // vocab
     classifier *= width
     assert classes == 262_144
@@ -58,18 +60,19 @@ def test_a_device_of_a_pod(result, pod):
         BUDGET + BLOCK + 4 * classifier + 3 * 4 * hidden
     )
     assert fused["temporaries"] <= 0.7 * dense["temporaries"]
+    assert typed["temporaries"] <= fused["temporaries"]
 
     # Of the logits or the classifier nothing is gathered; dense, by one number of each
     # row and slice at most.
     assert dense["largest_gather"] <= rows * vocab
-    assert fused["largest_gather"] == 0
+    assert fused["largest_gather"] == typed["largest_gather"] == 0
     assert dense["collectives"] <= 6
 
     # Two messages a chunk, of three numbers a token; the gradients, and the loss, once.
-    kinds = [each["kind"] for each in fused["each"]]
-    assert kinds == ["all-reduce"] * 5
-    assert sorted(each["times"] for each in fused["each"])[:3] == [1, 1, 1]
+    for row in (fused, typed):
+        assert [each["kind"] for each in row["each"]] == ["all-reduce"] * 5
+        assert sorted(each["times"] for each in row["each"])[:3] == [1, 1, 1]
     over_vocab, over_data = ((n - 1) / n for n in (vocab, data))
     sent = 2 * over_vocab * (12 * rows + 2 * hidden) + 2 * over_data * 2 * classifier
-    for row in (dense, fused):
+    for row in (dense, fused, typed):
         assert row["sent"] == pytest.approx(sent, rel=0.02)
