@@ -101,6 +101,20 @@ def test_masks_weights_and_means(capsys, monkeypatch):
     check((hidden, classifier, bias, labels, cotangent), (got[0], *got[1]))
 
 
+def test_no_positions():
+    """Nothing is run, so this needs no interpreter."""
+    hidden, classifier, bias, labels, _ = draw("float32")
+
+    def f(hidden, classifier, bias):
+        return jaxent.linear_softmax_cross_entropy(
+            hidden, classifier, labels[:0], bias=bias, implementation="pallas_tpu"
+        )
+
+    value, slopes = jax.value_and_grad(f, (0, 1, 2))(hidden[:0], classifier, bias)
+    assert value == 0
+    assert not any(np.any(s) for s in slopes)
+
+
 def test_poison_stays_where_it_is(capsys, monkeypatch):
     """A NaN, a label of no class, and a class with a bias of −inf and one label."""
     hidden, classifier, bias, labels, cotangent = in_every_regime()

@@ -101,16 +101,24 @@ def _cut(
     limits = head.classifier.shape[0], head.hidden.shape[0]
     shape = tuple(
         # A block of both a matrix and a row is of whole 128s: sublanes and lanes.
-        min(rows[axis], pl.cdiv(limit, LANES) * LANES)
+        min(rows[axis], max(pl.cdiv(limit, LANES), 1) * LANES)
         for axis, limit in zip(axes, limits, strict=True)
     )
     (classes, tokens), d = shape, head.hidden.shape[1]
-    vocab, token = (functools.partial(lambda a, *i: i[a], a) for a in axes)
+
+    def block(shape: tuple[int, int], axis: int, dim: int) -> pl.BlockSpec:
+        def index(*i):
+            # Not a bare 0, which has 64 bits where double precision is enabled.
+            place = i[axis], jnp.int32(0)
+            return place if dim == 0 else place[::-1]
+
+        return pl.BlockSpec(shape, index)
+
     blocks = Blocks(
-        pl.BlockSpec((tokens, d), lambda *i: (token(*i), 0)),
-        pl.BlockSpec((classes, d), lambda *i: (vocab(*i), 0)),
-        pl.BlockSpec((1, classes), lambda *i: (0, vocab(*i))),
-        pl.BlockSpec((1, tokens), lambda *i: (0, token(*i))),
+        block((tokens, d), axes[TOKENS], 0),
+        block((classes, d), axes[CLASSES], 0),
+        block((1, classes), axes[CLASSES], 1),
+        block((1, tokens), axes[TOKENS], 1),
     )
     return Tile((classes, tokens), axes, limits, how.softcap), blocks
 
@@ -125,6 +133,8 @@ def _call(
     scratch: tuple,
 ) -> Any:
     head, labels, slopes = args
+    if labels.size == 0:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), out)
     bias = None if head.bias is None else widen(head.bias)[None]
     rows = jax.tree.map(lambda x: x[None], (labels, slopes))
     per_class = None if bias is None else blocks.per_class
@@ -176,7 +186,7 @@ def _sums_kernel(head, labels, _, found, *, tile):
         moved = jnp.where(passed == 0, 0, passed * (largest - before))
         distance = jnp.where(allowed, largest - others, 0)
         found.distance[...] += moved + _over_classes(distance)
-        found.allowed[...] = passed + _over_classes(jnp.where(allowed, 1.0, 0.0))
+        found.allowed[...] = passed + _over_classes(allowed.astype(jnp.float32))
 
 
 def _d_hidden_kernel(head, labels, slopes, found, total, *, tile):

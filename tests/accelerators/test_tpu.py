@@ -68,6 +68,12 @@ def test_ragged_and_wide_heads_compile(chip, shape, dtype, options):
     assert program(f, chip, *shape, dtype).memory_analysis().temp_size_in_bytes <= MIB
 
 
+def test_heads_compile_where_double_is_enabled():
+    with jax.enable_x64(True):
+        f = gradient(with_bias=True, memory="4MiB", **EVERYTHING)
+        program(f, "v5e", 300, 200, 500, "bfloat16")
+
+
 def test_the_model_of_vmem_is_needed(monkeypatch):
     """Without it tiles are asked for that the compiler has no room for."""
     monkeypatch.setattr(_vmem, "VMEM", 2**40)
