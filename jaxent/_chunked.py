@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ._chunks import Head, Plan, PyTree, Rows, aligned, cut, scan
+from ._chunks import Head, Plan, PyTree, Rows, aligned, cut, scan, spread_over
 from ._classes import varying
 from ._exact import computing_dtype, widen
 
@@ -146,6 +146,9 @@ def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
     """
     rows = total.shape[0]
     block = max(min(BLOCK // (total.itemsize * total.shape[1]), rows), 1)
+    if spread_over(total) > 1:
+        # Of classes that XLA has sharded, it would gather every block.
+        block = rows
 
     def add(total: Array, start: Array | int, size: int) -> Array:
         part = lax.dynamic_slice_in_dim(slope, start, size, axis=1)

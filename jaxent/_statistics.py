@@ -92,7 +92,7 @@ def statistics(x: Array, labels: Array, classes: Classes = WHOLE) -> SoftmaxStat
     )
 
 
-def _pair(sums: Rest) -> tuple[Pair, Array, Array]:
+def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
     """The label's pair, log Σ_j exp(x_j − c), and p of a class at the others' largest.
 
     With m = x_y − c' it is, over the larger of both (Blanchard, Higham & Higham 2021,
@@ -102,6 +102,8 @@ def _pair(sums: Rest) -> tuple[Pair, Array, Array]:
     label_logit = sums.label_logit
     others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
     m, low = difference(label_logit, others)
+    # +inf is no logit, and no distance from it is a number.
+    m = jnp.where(label_logit == jnp.inf, jnp.nan, m)
     ahead = m >= 0
     e = exp(-jnp.abs(m))
     e -= e * jnp.where(ahead, low, -low)
@@ -121,7 +123,7 @@ def _label_numbers(
     x: Array, labels: Array, keep: Array | None, sums: Rest
 ) -> LabelNumbers:
     del x, labels, keep
-    pair, log_total, _ = _pair(sums)
+    pair, log_total, _ = pair_of(sums)
     largest = jnp.maximum(sums.largest, sums.label_logit)
     return LabelNumbers(
         pair.nll, pair.one_minus_prob, log_total, sums.label_logit, largest
@@ -149,7 +151,7 @@ def _probabilities(
     x: Array, labels: Array, keep: Array | None, sums: Rest
 ) -> tuple[Array, Array]:
     """p of each class, [..., V], and that of the label."""
-    pair, _, scale = _pair(sums)
+    pair, _, scale = pair_of(sums)
     p = exp_from(x, sums.largest[..., None]) * scale[..., None]
     p = jnp.where(one_hot(labels, x, sums.classes), pair.prob[..., None], p)
     return drop(p, keep, classes=True), pair.prob
@@ -187,7 +189,7 @@ def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
 
 @jax.custom_jvp
 def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
-    pair, log_total, scale = _pair(top)
+    pair, log_total, scale = pair_of(top)
     distance = _distance(x, keep, top)
     prob = exp_from(x, top.largest[..., None]) * scale[..., None]
     prob = drop(prob, keep, classes=True)
@@ -222,7 +224,7 @@ def log_normalizer(
 @jax.custom_jvp
 def _log_normalizer(x: Array, keep: Array | None, top: Rest) -> Array:
     del x, keep
-    return top.label_logit + _pair(top)[1]
+    return top.label_logit + pair_of(top)[1]
 
 
 @_log_normalizer.defjvp
@@ -252,7 +254,7 @@ def _expected_nll(
     x: Array, weights: Array, keep: Array | None, top: Rest, sums: Weights
 ) -> Array:
     del x, weights, keep
-    return sums.distance + product(sums.at_top + sums.off_top, _pair(top)[1])
+    return sums.distance + product(sums.at_top + sums.off_top, pair_of(top)[1])
 
 
 @_expected_nll.defjvp

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from collectives import messages
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxent
+from benchmarks.collectives import collectives
 
 # Above the size from which the CPU takes the rows in groups.
 N, V = 256, 8192
@@ -71,7 +71,7 @@ def test_a_few_numbers_a_token(name, kind):
     with jax.set_mesh(mesh):
         program = step(call, *arguments(name, mesh, PLACES["both"]))
     # Of a device's 128 positions, where a slice of the logits is 2048 numbers a token.
-    assert 0 < max(m.bytes for m in messages(program)) <= 16 * 4 * N // 2
+    assert 0 < max(m.size for m in collectives(program.as_text())) <= 16 * 4 * N // 2
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
@@ -81,12 +81,12 @@ def test_of_one_axis(place, kind):
     mesh, name = mesh_of(kind), "softmax_cross_entropy_with_integer_labels"
     with jax.set_mesh(mesh):
         given = arguments(name, mesh, PLACES[place])
-        sent = messages(step(getattr(jaxent, name), *given))
+        sent = collectives(step(getattr(jaxent, name), *given).as_text())
     assert {m.kind for m in sent} == {"all-reduce"}
     if place == "data":
-        assert [m.bytes for m in sent] == [4]
+        assert [m.size for m in sent] == [4]
     else:
-        one, two = sorted(m.bytes for m in sent)
+        one, two = sorted(m.size for m in sent)
         assert two == 2 * one <= 2 * 4 * N
 
 
@@ -99,9 +99,9 @@ def test_inside_shard_map():
         given = arguments(name, mesh, PLACES["both"])
         specs = tuple(x.sharding.spec for x in given)
         across = jax.shard_map(call, mesh=mesh, in_specs=specs, out_specs=P("data"))
-        sent = messages(step(across, *given))
+        sent = collectives(step(across, *given).as_text())
         assert {m.kind for m in sent} == {"all-reduce"}
-        mean, *rest = sorted(m.bytes for m in sent)
+        mean, *rest = sorted(m.size for m in sent)
         assert mean == 4
         assert rest == [4 * N // 2 * k for k in numbers]
 

@@ -119,6 +119,13 @@ def test_a_label_on_a_forbidden_class_is_infinite_with_a_finite_gradient(loss, l
     np.testing.assert_allclose(tangent, expected @ [1, 2, 3], rtol=RTOL)
 
 
+@softmax
+def test_a_label_with_an_infinite_logit_is_nan(loss):
+    f = on(loss, 0, 3)
+    assert np.isnan(f(array(INF, 0, 1)))
+    assert np.isnan(jax.grad(f)(array(INF, 0, 1))).all()
+
+
 NO_DISTRIBUTION = np.array(
     [[-INF] * 3, [NAN, 0, 0], [0, 0, NAN], [INF, 0, 0], [-INF, 0, INF], [INF] * 3],
     np.float32,

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from collectives import messages
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from test_sharded import MESH, NAMES, padded
 
 import jaxent
+from benchmarks.collectives import collectives
+from jaxent import _chunked
 
 N, D, V = 14, 5, 9
 SLICE = 2 * 3 * 8  # bytes of a position's logits and their gradient, of three classes
@@ -373,26 +374,28 @@ def test_what_is_sent(way):
 
         loss = across(total, (TOKENS, CLASSES, TOKENS), P())
     step = compiled_step(loss, mesh, n, d, v)
-    sent = messages(step)
+    sent = collectives(step.as_text())
     assert {m.kind for m in sent} == {"all-reduce"}
     rows = n // 2
     maxima, sums = rows // chunks * 4, rows // chunks * 8
     d_hidden, d_classifier = rows * d * 4, v // 4 * d * 4
     # The total goes with one of the others, or by itself.
-    assert sum(m.bytes for m in sent) == maxima + sums + d_hidden + d_classifier + 4
+    assert sum(m.size for m in sent) == maxima + sums + d_hidden + d_classifier + 4
     # A block of the classifier's gradient, and of each position what test_memory has.
     allowed = memory + d_classifier + rows * (2 * d + 16) * 4
     assert step.memory_analysis().temp_size_in_bytes <= allowed
 
 
-def test_what_is_sent_of_arrays_on_automatic_axes():
-    """Nothing is gathered; but the classifier's gradient is summed in every chunk."""
+def test_what_is_sent_of_arrays_on_automatic_axes(monkeypatch):
+    """Nothing is gathered, for blocks of the classifier's gradient neither; but it is
+    summed over the devices in every chunk."""
+    monkeypatch.setattr(_chunked, "BLOCK", 2**14)
     mesh = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
     n, d, v = 64, 16, 4096
     loss = functools.partial(
         jaxent.linear_softmax_cross_entropy, memory=2 * 4 * v * n // 5, ignore_index=-1
     )
-    sent = messages(compiled_step(loss, mesh, n, d, v))
+    sent = collectives(compiled_step(loss, mesh, n, d, v).as_text())
     assert {m.kind for m in sent} == {"all-reduce"}
     d_classifier = v // 4 * d * 4
-    assert sum(m.bytes for m in sent) <= d_classifier + n // 2 * d * 4 + 16 * n
+    assert sum(m.size for m in sent) <= d_classifier + n // 2 * d * 4 + 16 * n

@@ -18,7 +18,7 @@ from .. import _checks
 from .._chunked import Head
 from .._exact import product
 from .._labels import drop
-from .._statistics import _pair
+from .._statistics import pair_of
 from .._sums import Rest
 from .._types import Number
 
@@ -111,7 +111,7 @@ def _forward(how, head, labels, keep):
     sums = _kernels(how.implementation).sums(head, labels, how)
     sums = jax.tree.map(lambda x: drop(x, keep), sums)
     rest = sums.rest
-    pair, log_total, _ = _pair(rest)
+    pair, log_total, _ = pair_of(rest)
     largest = jnp.maximum(rest.largest, rest.label_logit)
     uniform_nll = None
     if how.smoothing:
@@ -141,7 +141,7 @@ _head_numbers.defvjp(_forward, _backward)
 
 
 def _slopes(sums: HeadSums, cotangent: HeadNumbers) -> Slopes:
-    pair, _, scale = _pair(sums.rest)
+    pair, _, scale = pair_of(sums.rest)
     d_nll, d_total, d_uniform = cotangent
     everywhere = None
     if d_uniform is not None:
