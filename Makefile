@@ -21,7 +21,7 @@ demo-sharded: .venv/installed
 	$(BIN)/python -m examples.sharded_lm
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n $(JOBS) -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -43,12 +43,15 @@ class Plan(NamedTuple):
 
 
 def cut(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
-    """Chunks of equal size, none with more rows than fit."""
+    """Chunks of equal size, none with more rows than fit.
+
+    A few more of them, where the rows then need no padding, which is a copy. On a mesh
+    XLA would even gather the rows for it, and to reorder them.
+    """
     chunks = max(math.ceil(rows / max(fit, 1)), 1)
-    if devices > 1:
-        # Neither padded nor reordered: XLA would gather the rows for it.
-        even = (k for k in range(chunks, 4 * chunks) if rows % (k * devices) == 0)
-        chunks, compact = next(even, chunks), False
+    most = 4 * chunks if devices > 1 else chunks + chunks // 4
+    even = (k for k in range(chunks, most + 1) if rows % (k * devices) == 0)
+    chunks, compact = next(even, chunks), compact and devices == 1
     return Plan(math.ceil(rows / chunks), chunks, compact, devices)
 
 

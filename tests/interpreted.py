@@ -44,23 +44,23 @@ def draw(dtype, scale=0.1):
 
 
 @functools.partial(jax.jit, static_argnames=("bias", "options"))
-def _run(head, labels, cotangent, *, bias, options):
+def run(head, labels, cotangent, *, bias, options):
     def f(hidden, classifier, b):
         return jaxent.linear_softmax_cross_entropy(
             hidden, classifier, labels, bias=b if bias else None, reduction="none",
-            implementation="pallas_tpu", **dict(options),
+            **dict(options),
         )  # fmt: skip
 
     value, back = jax.vjp(f, *head)
     return value, *back(cotangent)
 
 
-def with_gradients(args, *, bias=True, **options):
+def with_gradients(args, *, bias=True, implementation="pallas_tpu", **options):
     """Losses, and what a cotangent pulls back to the head."""
     *head, labels, cotangent = args
-    options = tuple(options.items())
+    options = (*options.items(), ("implementation", implementation))
     return jax.block_until_ready(
-        _run(head, labels, cotangent, bias=bias, options=options)
+        run(head, labels, cotangent, bias=bias, options=options)
     )
 
 

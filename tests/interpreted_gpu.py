@@ -12,10 +12,9 @@ import itertools
 import jax
 import jax.numpy as jnp
 import pytest
-from interpreted import check, draw
+from interpreted import check, draw, with_gradients
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-import jaxent
 from jaxent.kernels import _hopper, gpu
 
 simulated = pytest.mark.skipif(
@@ -43,25 +42,7 @@ def interpreted(monkeypatch):
         yield
 
 
-@functools.partial(jax.jit, static_argnames=("bias", "options"))
-def _run(head, labels, cotangent, *, bias, options):
-    def f(hidden, classifier, b):
-        return jaxent.linear_softmax_cross_entropy(
-            hidden, classifier, labels, bias=b if bias else None, reduction="none",
-            implementation="pallas_gpu", **dict(options),
-        )  # fmt: skip
-
-    value, back = jax.vjp(f, *head)
-    return value, *back(cotangent)
-
-
-def with_gradients(args, *, bias=True, **options):
-    """Losses, and what a cotangent pulls back to the head."""
-    *head, labels, cotangent = args
-    options = tuple(options.items())
-    return jax.block_until_ready(
-        _run(head, labels, cotangent, bias=bias, options=options)
-    )
+with_gradients = functools.partial(with_gradients, implementation="pallas_gpu")
 
 
 def without(name, nth=0, of=1):

@@ -42,7 +42,7 @@ def piece_by_piece(x, labels, cotangent):
             found = gpu.sums_with(found, piece)
         parts.append(found)
     sums = gpu.merged(labels, *map(jnp.stack, zip(*parts, strict=True)))
-    pair, *_ = _fused_head._pair(sums.rest)
+    pair, *_ = _fused_head.pair_of(sums.rest)
     numbers = _fused_head.HeadNumbers(cotangent, none, None)
     slopes = _fused_head._slopes(sums, numbers)
     gradient = [gpu.slopes_of(piece, slopes) for piece in tiles]

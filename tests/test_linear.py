@@ -179,7 +179,7 @@ def test_transforms(options, transform):
     close(transform(fused, *args), transform(expected, *args))
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 def test_options_are_differentiable():
     hidden, classifier, _, labels = draw()
 
@@ -284,7 +284,7 @@ def test_no_positions():
     assert f(hidden[:0], classifier, labels[:0], reduction="none").shape == (0,)
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 def test_batch_axes():
     hidden, classifier, _, labels = draw(n=12)
     f = functools.partial(

@@ -138,7 +138,7 @@ def check_slopes(slopes, expected):
         np.testing.assert_array_equal(slope[len(right) :], 0)
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize("memory", [None, 3 * SLICE], ids=["one chunk", "chunks"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_values_and_gradients(name, memory):
@@ -167,7 +167,7 @@ def of_statistics(cotangents, labels):
     return loss
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 def test_statistics():
     hidden, classifier, bias, labels = draw()
     # The likeliest class of position 5 is one of two slices': the first is its top.
@@ -202,7 +202,7 @@ def test_statistics():
     np.testing.assert_array_equal(correct, oracle.softmax_statistics(x, labels)[-1])
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 def test_a_loss_of_your_own():
     """And what it closes over: differentiated once, summed over the devices once."""
     *factors, labels = draw()
@@ -227,7 +227,7 @@ def test_a_loss_of_your_own():
     close(d_scale, -np.sum(entropy))
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 def test_distillation():
     *factors, labels = draw()
     rng = np.random.default_rng(4)
@@ -261,7 +261,7 @@ PLACES = {
 }
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize(
     ("kind", "place", "name"),
     [
@@ -326,7 +326,7 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_transforms(transform):
     """Of all options at once, on the mesh as off it, where others check them."""
