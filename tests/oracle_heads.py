@@ -22,7 +22,8 @@ def head(
     bend = 1.0
     if softcap is not None:
         bend = 1 / np.cosh(x / wide(softcap)) ** 2
-        x = wide(softcap) * np.tanh(x / wide(softcap))
+        # A class that a bias of −inf forbids stays so.
+        x = np.where(x == -np.inf, x, wide(softcap) * np.tanh(x / wide(softcap)))
     loss = oracle.softmax_cross_entropy_with_integer_labels(
         x, labels, label_smoothing=alpha, z_loss=z
     )
