@@ -75,7 +75,8 @@ def keras_losses() -> dict:
     return {
         "integer": lambda x, y: k.sparse_categorical_crossentropy(y, x, **logits),
         "soft": lambda x, y: k.categorical_crossentropy(y, x, **logits),
-        "binary": lambda x, y: k.binary_crossentropy(y, x, **logits),
+        # That of `losses` is the mean of each row.
+        "binary": lambda x, y: keras.ops.binary_crossentropy(y, x, **logits),
     }
 
 
