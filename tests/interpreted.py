@@ -91,6 +91,29 @@ def check(args, got, *, bias=True, **options):
         tolerance.check(x, truth, allowed + np.finfo(np.float32).tiny)
 
 
+def check_masked(args, interpreter, implementation):
+    """Dropped positions hold NaN and labels of no class; weights are cotangents."""
+    hidden, classifier, bias, labels, _ = args
+    where, weights = np.arange(N) % 3 != 0, np.linspace(0, 2, N, dtype=np.float32)
+    hidden = jnp.where(where[:, None], hidden, jnp.nan)
+    labels = jnp.where(where, labels, 2**30).at[1].set(-100)
+    kept = where & (np.arange(N) != 1)
+
+    def f(*head):
+        return jaxent.linear_softmax_cross_entropy(
+            *head[:2], labels, bias=head[2], where=where, weights=weights,
+            ignore_index=-100, reduction="weighted_mean",
+            implementation=implementation,
+        )  # fmt: skip
+
+    with interpreter:
+        got = jax.jit(jax.value_and_grad(f, (0, 1, 2)))(hidden, classifier, bias)
+        jax.block_until_ready(got)
+    cotangent = np.where(kept, weights, 0) / np.sum(weights[kept], dtype=np.longdouble)
+    hidden, labels = jnp.where(kept[:, None], hidden, 0), jnp.where(kept, labels, 9)
+    check((hidden, classifier, bias, labels, cotangent), (got[0], *got[1]))
+
+
 @functools.cache
 def regimes():
     """Logits [N, V] and labels that other losses round to nothing, or to NaN."""

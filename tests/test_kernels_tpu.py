@@ -10,6 +10,7 @@ import tolerance
 from interpreted import (
     N,
     check,
+    check_masked,
     draw,
     interpreted,
     regimes,
@@ -79,26 +80,7 @@ def test_exact_in_every_regime(capsys, monkeypatch):
 
 
 def test_masks_weights_and_means(capsys, monkeypatch):
-    """Dropped positions hold NaN and labels of no class; weights are cotangents."""
-    hidden, classifier, bias, labels, _ = draw("float32")
-    where, weights = np.arange(N) % 3 != 0, np.linspace(0, 2, N, dtype=np.float32)
-    hidden = jnp.where(where[:, None], hidden, jnp.nan)
-    labels = jnp.where(where, labels, 2**30).at[1].set(-100)
-    kept = where & (np.arange(N) != 1)
-
-    def f(*head):
-        return jaxent.linear_softmax_cross_entropy(
-            *head[:2], labels, bias=head[2], where=where, weights=weights,
-            ignore_index=-100, reduction="weighted_mean",
-            implementation="pallas_tpu",
-        )  # fmt: skip
-
-    with interpreted(capsys, monkeypatch):
-        got = jax.jit(jax.value_and_grad(f, (0, 1, 2)))(hidden, classifier, bias)
-        jax.block_until_ready(got)
-    cotangent = np.where(kept, weights, 0) / np.sum(weights[kept], dtype=np.longdouble)
-    hidden, labels = jnp.where(kept[:, None], hidden, 0), jnp.where(kept, labels, 9)
-    check((hidden, classifier, bias, labels, cotangent), (got[0], *got[1]))
+    check_masked(draw("float32"), interpreted(capsys, monkeypatch), "pallas_tpu")
 
 
 def test_no_positions():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxent
+from jaxent import _chunks
 
 BLOCK = 16 * 2**20
 
@@ -112,3 +113,37 @@ def test_dense_loss_keeps_one_array():
     args = shape((n, v), jnp.float32), shape((n,), jnp.int32)
     program = jax.jit(jax.value_and_grad(mean)).lower(*args).compile()
     assert temporaries(program) <= 1.01 * n * v * 4
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        jaxent.softmax_cross_entropy,
+        jaxent.kl_divergence_from_logits,
+        jaxent.js_divergence_from_logits,
+    ],
+)
+def test_measures_keep_rows_in_the_cache(measure):
+    """A few arrays of a group of rows, and not one of all."""
+    n, v = 1024, 8192
+    array = jax.ShapeDtypeStruct((n, v), jnp.float32)
+    program = jax.jit(measure).lower(array, array).compile()
+    assert temporaries(program) <= 16 * 2**20 < 4 * n * v
+
+
+@pytest.mark.parametrize(
+    ("rows", "fit", "devices", "size", "chunks"),
+    [
+        (32768, 549, 1, 512, 64),  # 60 would do, with padding
+        (4096, 358, 1, 342, 12),  # the next divisor is 16: too many
+        (4099, 1000, 1, 820, 5),  # a prime number
+        (4096, 358, 8, 256, 16),  # on a mesh padding is worse
+        (10, 100, 1, 10, 1),
+        (0, 100, 1, 0, 1),
+    ],
+)
+def test_chunks_are_padded_where_few_more_would_not_do(
+    rows, fit, devices, size, chunks
+):
+    plan = _chunks.cut(rows, fit, compact=True, devices=devices)
+    assert (plan.size, plan.chunks, plan.compact) == (size, chunks, devices == 1)
