@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxent import _arithmetic, _certify
+from jaxent._certify import arithmetic, command
 
 from . import dense, fused_head, report
 from .measure import interleaved
@@ -46,13 +46,13 @@ def versions() -> dict[str, str]:
 
 
 def certified(quick: bool) -> dict:
-    table = _certify.TABLE
+    table = command.TABLE
     chosen = [row for row in table if not quick or "softmax_cross" in row.name]
-    lines = list(_certify.lines(chosen))
+    lines = list(command.lines(chosen))
     return {
-        "arithmetic": _arithmetic.measured()._asdict(),
+        "arithmetic": arithmetic.measured()._asdict(),
         "kept": sum(not line.broken for line in lines),
-        "lines": [_certify.as_json(line) for line in lines],
+        "lines": [command.as_json(line) for line in lines],
     }
 
 
@@ -139,7 +139,7 @@ def measured(quick: bool, repeats: int) -> dict:
     return {
         "command": shlex.join(command), "commit": report.commit(),
         "versions": versions(), "device": jax.devices()[0].device_kind,
-        "machine": platform.machine(), "settings": _certify.settings(),
+        "machine": platform.machine(), "settings": command.settings(),
         "certified": certified(quick),
         "dense": report.compact(losses), "heads": report.compact(found),
     }  # fmt: skip

@@ -3,7 +3,6 @@
 
 from . import compat as compat
 from . import samplers as samplers
-from ._candidates import Candidates as Candidates
 from ._distillation import linear_kl_divergence as linear_kl_divergence
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
 from ._divergence import js_divergence as js_divergence
@@ -13,16 +12,17 @@ from ._divergence import kl_divergence_from_logits as kl_divergence_from_logits
 from ._divergence import (
     kl_divergence_with_log_targets as kl_divergence_with_log_targets,
 )
+from ._engine.statistics import SoftmaxStatistics as SoftmaxStatistics
 from ._entropy import cross_entropy as cross_entropy
 from ._entropy import cross_entropy_from_logits as cross_entropy_from_logits
 from ._entropy import entropy as entropy
 from ._entropy import entropy_from_logits as entropy_from_logits
-from ._explain import Explanation as Explanation
-from ._explain import explain as explain
+from ._explain.explain import Explanation as Explanation
+from ._explain.explain import explain as explain
 from ._focal import generalized_cross_entropy as generalized_cross_entropy
 from ._focal import poly_loss_cross_entropy as poly_loss_cross_entropy
 from ._focal import softmax_focal_loss as softmax_focal_loss
-from ._fused import LinearSoftmaxStatistics as LinearSoftmaxStatistics
+from ._heads.losses import LinearSoftmaxStatistics as LinearSoftmaxStatistics
 from ._labels import next_token_labels as next_token_labels
 from ._labels import smooth_labels as smooth_labels
 from ._linear import linear_softmax_cross_entropy as linear_softmax_cross_entropy
@@ -40,6 +40,7 @@ from ._sampled import (
     rank_sampled_softmax_cross_entropy as rank_sampled_softmax_cross_entropy,
 )
 from ._sampled import sampled_softmax_cross_entropy as sampled_softmax_cross_entropy
+from ._sampling.candidates import Candidates as Candidates
 from ._sigmoid import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
 from ._sigmoid import sigmoid_focal_loss as sigmoid_focal_loss
 from ._softmax import softmax_cross_entropy as softmax_cross_entropy
@@ -47,4 +48,3 @@ from ._softmax import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
 from ._softmax import softmax_statistics as softmax_statistics
-from ._statistics import SoftmaxStatistics as SoftmaxStatistics

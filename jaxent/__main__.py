@@ -6,8 +6,11 @@ import importlib
 import sys
 
 COMMANDS = {  # a module with `describe(parser)` and `run(arguments) -> exit status`
-    "explain": ("_explain_file", "which framework prints which number, and why"),
-    "certify": ("_certify", "whether this device keeps the documented accuracy"),
+    "explain": ("_explain.command", "which framework prints which number, and why"),
+    "certify": (
+        "_certify.command",
+        "whether this device keeps the documented accuracy",
+    ),
 }
 
 

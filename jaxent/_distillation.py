@@ -7,8 +7,10 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from . import _checks, _heads, _options
-from ._fused import kl_rows, reduced_jit
+from . import _checks, _options
+from ._engine.linear import linear_head
+from ._heads.given import given_head
+from ._heads.losses import kl_rows, reduced_jit
 from ._types import AxisName, Number, Reduction
 
 
@@ -63,10 +65,10 @@ def linear_kl_divergence(
     """
     call = "linear_kl_divergence"
     _options.one_of(call, "reduction", reduction, get_args(Reduction))
-    student = _heads.head(
+    student = linear_head(
         call, student_hidden, student_classifier, student_bias, "student_"
     )
-    teacher = _heads.head(
+    teacher = linear_head(
         call, teacher_hidden, teacher_classifier, teacher_bias, "teacher_"
     )
     batch, count = student.hidden.shape[:-1], student.classifier.shape[0]
@@ -80,7 +82,7 @@ def linear_kl_divergence(
         remedy = "Both heads score the same vocabulary."
         got = teacher.classifier.shape
         _checks.fail(ValueError, call, "teacher_classifier", must, got, remedy)
-    given, settings = _heads.given(
+    given, settings = given_head(
         call, (student, teacher), labels=None, where=where, weights=weights,
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip

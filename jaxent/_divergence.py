@@ -11,12 +11,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._classes import classes_last
-from ._elementary import exp
-from ._exact import widen_both
-from ._information import js_of_logits, kl_of_logits
-from ._labels import drop
-from ._ratios import generalized_relative_entropy, jensen_shannon, relative_entropy
+from ._engine.class_axis import classes_last
+from ._engine.elementary import exp
+from ._engine.exact import widen_both
+from ._engine.information import js_of_logits, kl_of_logits
+from ._engine.labels import drop
+from ._engine.ratios import (
+    generalized_relative_entropy,
+    jensen_shannon,
+    relative_entropy,
+)
 from ._types import Axis, Shape
 
 

@@ -10,9 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from . import _checks, _options
-from ._classes import classes_last
-from ._exact import widen, widen_both, xlogy
-from ._information import entropy_of_logits, kl_of_logits
+from ._engine.class_axis import classes_last
+from ._engine.exact import widen, widen_both, xlogy
+from ._engine.information import entropy_of_logits, kl_of_logits
 from ._types import Axis, Shape
 
 

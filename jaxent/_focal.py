@@ -8,8 +8,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._exact import box_cox, focal
-from ._pair_losses import distribution_label_loss, integer_label_loss
+from ._engine.exact import box_cox, focal
+from ._engine.inputs import softmax_inputs
+from ._engine.pair_losses import distribution_label_loss, integer_label_loss
 from ._types import Axis, AxisName, Number
 
 
@@ -57,7 +58,7 @@ def softmax_focal_loss(
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 4.
     """
     call = "softmax_focal_loss"
-    inputs, axes = _options.softmax_inputs(
+    inputs, axes = softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
@@ -115,7 +116,7 @@ def generalized_cross_entropy(
     Source: Zhang & Sabuncu (2018), Generalized Cross Entropy Loss, eq. 6.
     """
     call = "generalized_cross_entropy"
-    inputs, axes = _options.softmax_inputs(
+    inputs, axes = softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
@@ -172,7 +173,7 @@ def poly_loss_cross_entropy(
     Source: Leng et al. (2022), PolyLoss, eq. 2.
     """
     call = "poly_loss_cross_entropy"
-    inputs, axes = _options.softmax_inputs(
+    inputs, axes = softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,

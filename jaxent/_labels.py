@@ -10,52 +10,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._classes import Classes
-from ._exact import widen
+from ._engine.exact import widen
 from ._types import Axis, Shape
-
-
-def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
-    """Positions to keep, or `None` for all; `ignore_index` may lie anywhere."""
-    if ignore_index is None:
-        return where
-    limits = jnp.iinfo(labels.dtype)
-    if not limits.min <= ignore_index <= limits.max:
-        return where
-    heeded = labels != ignore_index
-    return heeded if where is None else where & heeded
-
-
-def class_ids(
-    checked: str | None, labels: Array, keep: Array | None, count: int
-) -> tuple[Array, Array]:
-    """int32 ids, and the factor of the loss: 1, or NaN where the id is out of range.
-
-    A product, not a select: its derivative is NaN too, so that nothing trains
-    silently. Ids out of range match no class; dropped ones are not read. `checked` is
-    the call to name in a run-time check, if `checkify` is to make one.
-    """
-    if keep is not None:
-        labels = jnp.where(keep, labels, 0)
-    # Narrow types are widened before they meet the count, wide ones after.
-    ids = labels if labels.dtype.itemsize > 4 else labels.astype(jnp.int32)
-    if checked is not None:
-        _checks.in_range(checked, ids, keep, count)
-    valid = (ids >= 0) & (ids < count)
-    return jnp.where(valid, ids, -1).astype(jnp.int32), jnp.where(valid, 1.0, jnp.nan)
-
-
-def drop(x: Array, keep: Array | None, *, classes: bool = False) -> Array:
-    """0 wherever a position is dropped, so that nothing it holds is ever read."""
-    if keep is None:
-        return x
-    return jnp.where(keep[..., None] if classes else keep, x, 0)
-
-
-def uniform(allowed: Array, classes: Classes) -> Array:
-    """Weight 1/n on each of the n allowed classes (the last axis) and 0 elsewhere."""
-    count = classes.sum(allowed, keepdims=True)
-    return jnp.where(allowed, 1 / count, 0.0)
 
 
 def smooth_labels(

@@ -12,9 +12,12 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _heads, _options
-from ._exact import widen
-from ._fused import (
+from . import _checks, _options
+from ._engine.exact import widen
+from ._engine.linear import linear_head
+from ._heads.given import given_head
+from ._heads.kernels.fused_head import chosen
+from ._heads.losses import (
     LinearSoftmaxStatistics,
     cross_entropy_rows,
     kernel_cross_entropy,
@@ -24,7 +27,6 @@ from ._fused import (
     reduced_jit,
 )
 from ._types import AxisName, Implementation, Number, Reduction
-from .kernels import _fused_head
 
 
 def linear_softmax_cross_entropy(
@@ -105,8 +107,8 @@ def linear_softmax_cross_entropy(
         class_weights=class_weights, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     _options.one_of(call, "reduction", reduction, get_args(Reduction))
-    head = _heads.head(call, hidden, classifier, bias)
-    given, settings = _heads.given(
+    head = linear_head(call, hidden, classifier, bias)
+    given, settings = given_head(
         call, (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=None if kernels else memory,
         vocab_axis_name=vocab_axis_name,
@@ -119,7 +121,7 @@ def linear_softmax_cross_entropy(
     }
     cap = _options.cap(call, softcap)
     if kernels:
-        how = _fused_head.chosen(
+        how = chosen(
             call, kernels, head, softcap=cap, memory=memory,
             smoothing=shared["label_smoothing"] is not None,
         )  # fmt: skip
@@ -184,8 +186,8 @@ def linear_softmax_loss(
     """
     call = "linear_softmax_loss"
     _options.one_of(call, "reduction", reduction, get_args(Reduction))
-    head = _heads.head(call, hidden, classifier, bias)
-    given, settings = _heads.given(
+    head = linear_head(call, hidden, classifier, bias)
+    given, settings = given_head(
         call, (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
@@ -257,8 +259,8 @@ def linear_softmax_statistics(
         remedy = "Kernels find no entropy and no top class."
         must = 'be "xla", or left out'
         _checks.fail(NotImplementedError, call, "implementation", must, kernels, remedy)
-    head = _heads.head(call, hidden, classifier, bias)
-    given, settings = _heads.given(
+    head = linear_head(call, hidden, classifier, bias)
+    given, settings = given_head(
         call, (head,), labels=labels, where=where, weights=None,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip

@@ -8,13 +8,10 @@ from numbers import Real
 from typing import SupportsIndex, get_args
 
 import jax.numpy as jnp
-from jax import Array, lax
-from jax.typing import ArrayLike
+from jax import Array
 
-from . import _checks
 from ._checks import fail
-from ._classes import WHOLE, Classes, ClassInputs, varying
-from ._types import Axis, AxisName, Implementation, Shape
+from ._types import Implementation
 
 FORMULA = "The docstring has its formula."
 
@@ -110,28 +107,6 @@ def positive(call: str, argument: str, x: object) -> float | Array:
     return value
 
 
-def sliced(call: str, name: AxisName | None) -> Classes:
-    """All classes, or slices of them over an axis, or axes, that is mapped here."""
-    if name is None:
-        return WHOLE
-    got, argument = repr(name), "vocab_axis_name"
-    names = name if isinstance(name, tuple) else (name,)
-    if not names or not all(isinstance(n, str) for n in names):
-        must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
-        fail(TypeError, call, argument, must, got, remedy)
-    try:
-        index = lax.axis_index(name)
-    except NameError:
-        must = "name an axis that is mapped where the call is"
-        remedy = "Call it inside `jax.shard_map` over a mesh with this axis."
-        fail(ValueError, call, argument, must, got, remedy)
-    if not varying(index).issuperset(names):
-        must = "name an axis of a `jax.shard_map` that checks which values vary"
-        remedy = "Leave `check_vma=True`: without it gradients are summed twice."
-        fail(ValueError, call, argument, must, got, remedy)
-    return Classes(name)
-
-
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -148,33 +123,3 @@ def size(call: str, memory: int | str | None, default: int) -> int:
         remedy = 'For example memory=2**28, or memory="256MB".'
         fail(TypeError, call, "memory", must, repr(memory), remedy)
     return operator.index(memory)
-
-
-def softmax_inputs(
-    call: str,
-    logits: ArrayLike,
-    labels: ArrayLike,
-    *,
-    integer: bool,
-    axis: Axis,
-    where: ArrayLike | None = None,
-    class_where: ArrayLike | None = None,
-    class_weights: ArrayLike | None = None,
-    label_smoothing: ArrayLike = 0.0,
-    z_loss: ArrayLike = 0.0,
-    vocab_axis_name: AxisName | None = None,
-) -> tuple[ClassInputs, Shape]:
-    """The checks that all softmax losses share; the class axes come second."""
-    x = _checks.floats(call, "logits", logits)
-    found, shape = _checks.class_axes(call, axis, "logits", x)
-    if integer:
-        y = _checks.class_ids(call, labels, shape, x.shape)
-    else:
-        y = _checks.distributions(call, "labels", labels, x, "logits")
-    keep = _checks.positions(call, where, shape, x.shape)
-    allowed = _checks.classes(call, class_where, x)
-    w = _checks.per_class(call, class_weights, math.prod(x.shape[a] for a in found))
-    alpha = option(call, "label_smoothing", label_smoothing, 1.0)
-    z = option(call, "z_loss", z_loss, math.inf)
-    slices = sliced(call, vocab_axis_name)
-    return ClassInputs(x, y, keep, allowed, w, alpha, z, slices), found

@@ -15,10 +15,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._classes import classes_last
-from ._exact import product, widen, widen_both, xlog1py, xlogy
-from ._labels import class_ids, drop, kept
-from ._sums import one_hot
+from ._engine.class_axis import classes_last
+from ._engine.exact import product, widen, widen_both, xlog1py, xlogy
+from ._engine.labels import class_ids, drop, kept
+from ._engine.sums import one_hot
 from ._types import Axis, Shape
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reductions and running totals: the only place that knows what a mean is."""
+"""Reductions and running totals, each with a stated denominator."""
 
 import dataclasses
 import functools
@@ -13,9 +13,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._elementary import exp
-from ._exact import computing_dtype, widen, widen_both
-from ._labels import drop
+from ._engine.elementary import exp
+from ._engine.exact import computing_dtype, widen
+from ._engine.means import divided, ratio, total_of, weighted_values
 from ._types import Axis, AxisName, Reduction, Shape
 
 
@@ -101,10 +101,10 @@ def _reduce(
     axis: Shape,
     axis_name: AxisName | None,
 ) -> Array:
-    weighted = _weighted(values, keep, weights)
+    weighted = weighted_values(values, keep, weights)
     if reduction == "none":
         return weighted
-    total = _total(weighted, axis, axis_name)
+    total = total_of(weighted, axis, axis_name)
     if reduction == "sum":
         return total
     return divided(
@@ -113,53 +113,12 @@ def _reduce(
     )  # fmt: skip
 
 
-def divided(
-    total: Array,
-    shape: Shape,
-    keep: Array | None,
-    weights: Array | None,
-    *,
-    reduction: Reduction,
-    axis: Shape,
-    axis_name: AxisName | None = None,
-) -> Array:
-    """A total over values of a shape, divided as the reduction says."""
-    counted = jnp.ones(shape, total.dtype)
-    if reduction == "batch_mean":
-        counted, axis = jnp.ones(shape[:1], total.dtype), (0,)
-    elif reduction == "weighted_mean":
-        counted = _weighted(counted, keep, weights)
-    else:
-        nonzero = reduction == "nonzero_mean" and weights is not None
-        counted = _weighted(counted, keep, (weights != 0) if nonzero else None)
-    return ratio(total, _total(counted, axis, axis_name))
-
-
-def _weighted(values: Array, keep: Array | None, weights: Array | None) -> Array:
-    """w·v, exactly 0 where dropped or of weight 0."""
-    if weights is None:
-        return drop(widen(values), keep)
-    v, w = (drop(x, keep) for x in widen_both(values, weights))
-    return w * jnp.where((w == 0) & ~jnp.isfinite(v), 0, v)
-
-
-def _total(
-    values: Array, axis: Shape | None = None, axis_name: AxisName | None = None
-) -> Array:
-    total = jnp.sum(values, axis=axis)
-    return total if axis_name is None else lax.psum(total, axis_name)
-
-
-def ratio(total: Array, weight: Array) -> Array:
-    """total / weight, and 0, with gradient 0, where there is no weight."""
-    empty = weight == 0
-    return jnp.where(empty, 0, total / jnp.where(empty, 1, weight))
-
-
 @functools.partial(jax.jit, inline=True)
 def _sums(v: Array, keep: Array | None, w: Array | None) -> tuple[Array, Array]:
     ones = jnp.ones(v.shape, computing_dtype(v))
-    return _total(_weighted(v, keep, w)), _total(_weighted(ones, keep, w))
+    return total_of(weighted_values(v, keep, w)), total_of(
+        weighted_values(ones, keep, w)
+    )
 
 
 @jax.tree_util.register_dataclass

@@ -6,8 +6,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._candidates import Candidates
-from ._columns import given_columns, nce, sampled_softmax, settings_of
+from ._sampling.candidates import Candidates
+from ._sampling.logits import given_columns, nce, sampled_softmax, settings_of
 from ._types import Number
 
 

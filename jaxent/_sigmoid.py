@@ -11,8 +11,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._exact import focal, product, sigmoid_pair, weighted, widen_both
-from ._labels import drop
+from ._engine.exact import focal, sigmoid_pair, weighted, widen_both
+from ._engine.labels import drop
+from ._engine.pair_losses import binary_cross_entropy_of
 from ._types import Number
 
 
@@ -73,30 +74,6 @@ def _sigmoid_binary_cross_entropy(
     return drop(
         binary_cross_entropy_of(x, y, jnp.broadcast_to(positive, x.shape)), keep
     )
-
-
-@jax.custom_jvp
-def binary_cross_entropy_of(x: Array, y: Array, positive: Array) -> Array:
-    """The binary loss of logits x, labels y and weights of positives."""
-    yes, no = sigmoid_pair(x), sigmoid_pair(-x)
-    return product(positive * y, yes.nll) + product(1 - y, no.nll)
-
-
-@binary_cross_entropy_of.defjvp
-def _binary_cross_entropy_jvp(primals, tangents):
-    x, y, positive = primals
-    dx, dy, d_positive = tangents
-    yes, no = sigmoid_pair(x), sigmoid_pair(-x)
-    wrt_x = (1 - y) * no.one_minus_prob - positive * y * yes.one_minus_prob
-    # P·softplus(−x) − softplus(x) without its cancellation. An infinite logit has
-    # settled its label: no derivative there.
-    finite = jnp.where(jnp.isinf(x), 0, x)
-    smaller = jnp.minimum(yes.nll, no.nll)
-    wrt_y = (positive - 1) * smaller - finite * jnp.where(x >= 0, 1, positive)
-    tangent = (
-        wrt_x * dx + wrt_y * dy + y * jnp.where(jnp.isinf(x), 0, yes.nll) * d_positive
-    )
-    return binary_cross_entropy_of(x, y, positive), tangent
 
 
 def sigmoid_focal_loss(

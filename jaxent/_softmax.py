@@ -9,10 +9,15 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._classes import ClassInputs, allowed_logits
-from ._labels import class_ids
-from ._pair_losses import cross_entropy_of, distribution_label_loss, integer_label_loss
-from ._statistics import SoftmaxStatistics, statistics
+from ._engine.class_axis import allowed_logits
+from ._engine.inputs import ClassInputs, softmax_inputs
+from ._engine.labels import class_ids
+from ._engine.pair_losses import (
+    cross_entropy_of,
+    distribution_label_loss,
+    integer_label_loss,
+)
+from ._engine.statistics import SoftmaxStatistics, statistics
 from ._types import Axis, AxisName, Number, Shape
 
 
@@ -69,7 +74,7 @@ def softmax_cross_entropy_with_integer_labels(
       z-loss: de Brébisson & Vincent (2016).
     """
     call = "softmax_cross_entropy_with_integer_labels"
-    inputs, axes = _options.softmax_inputs(
+    inputs, axes = softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
@@ -126,7 +131,7 @@ def softmax_cross_entropy(
     Source: Goodfellow, Bengio & Courville (2016), Deep Learning, §6.2.2.3.
     """
     call = "softmax_cross_entropy"
-    inputs, axes = _options.softmax_inputs(
+    inputs, axes = softmax_inputs(
         call, logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
@@ -171,7 +176,7 @@ def softmax_statistics(
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
     call = "softmax_statistics"
-    inputs, axes = _options.softmax_inputs(
+    inputs, axes = softmax_inputs(
         call, logits, labels, axis=axis, where=None, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
         vocab_axis_name=vocab_axis_name,

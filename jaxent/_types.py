@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names for the types that the doors, the checks and the kernels share."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from jax import Array
+
+PyTree = Any
+"""Arrays in any nesting of tuples, dicts and registered classes."""
 
 Axis = int | tuple[int, ...]
 Shape = tuple[int, ...]

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from . import _checks, _options
-from ._candidates import (
+from ._sampling.candidates import (
     Candidates,
     Listed,
     all_of,

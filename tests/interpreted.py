@@ -13,7 +13,7 @@ import tolerance
 from jax.experimental.pallas import tpu as pltpu
 
 import jaxent
-from jaxent.kernels import _vmem, tpu
+from jaxent._heads.kernels import tpu, vmem
 
 PARAMS = pltpu.InterpretParams(
     detect_races=True, num_cores_or_threads=2, uninitialized_memory="nan"
@@ -25,8 +25,8 @@ ROUNDING = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 @contextlib.contextmanager
 def interpreted(capsys, monkeypatch):
     """Tiles of 128 × 128, so that small heads have several; a race is an error."""
-    monkeypatch.setattr(_vmem, "ROWS", 128)
-    monkeypatch.setattr(_vmem, "STREAMED", 128)
+    monkeypatch.setattr(vmem, "ROWS", 128)
+    monkeypatch.setattr(vmem, "STREAMED", 128)
     pltpu.reset_tpu_interpret_mode_state()
     with pltpu.force_tpu_interpret_mode(PARAMS):
         yield

@@ -15,7 +15,7 @@ import pytest
 from interpreted import check, draw, with_gradients
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from jaxent.kernels import _hopper, gpu
+from jaxent._heads.kernels import gpu, hopper
 
 simulated = pytest.mark.skipif(
     not hasattr(plgpu, "InterpretGPUParams"),
@@ -31,12 +31,12 @@ PROCESSORS = 1
 
 @contextlib.contextmanager
 def interpreted(monkeypatch):
-    tile = (gpu.POSITIONS + CLASSES) * _hopper.DEPTH * _hopper.HALF
-    out = gpu.POSITIONS * CLASSES * _hopper.HALF
-    for module in (gpu, _hopper):
+    tile = (gpu.POSITIONS + CLASSES) * hopper.DEPTH * hopper.HALF
+    out = gpu.POSITIONS * CLASSES * hopper.HALF
+    for module in (gpu, hopper):
         monkeypatch.setattr(module, "CLASSES", CLASSES)
-    monkeypatch.setattr(_hopper, "SHARED", SLOTS * tile + out + _hopper.BARRIERS)
-    monkeypatch.setattr(_hopper, "PROCESSORS", PROCESSORS)
+    monkeypatch.setattr(hopper, "SHARED", SLOTS * tile + out + hopper.BARRIERS)
+    monkeypatch.setattr(hopper, "PROCESSORS", PROCESSORS)
     params = plgpu.InterpretGPUParams(detect_races=True, uninitialized_memory="nan")
     with plgpu.force_gpu_interpret_mode(params):
         yield

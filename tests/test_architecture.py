@@ -2,6 +2,7 @@
 """The house rules that a reader of one file cannot see broken."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -9,23 +10,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxent"
-# Floors import only downwards; a new module is added to its floor here. Modules of
-# one floor may import those to their left.
-FLOORS = (
-    ("_types",),
-    ("_elementary", "_exact", "_ratios", "_classes", "_checks", "_options"),
-    ("_labels", "_row_groups", "_sums", "_statistics", "_reduce", "_information",
-     "_chunks", "_chunked", "_heads", "_explicit", "_candidates", "samplers",
-     "kernels"),
-    ("_pair_losses", "_softmax", "_focal", "_sigmoid", "_probabilities", "_divergence",
-     "_entropy", "_fused", "_linear", "_distillation", "_columns", "_sampled"),
-    ("compat", "_conventions", "_explain", "_explain_file",
-     "_truth", "_truth_of_measures", "_arithmetic",
-     "_certify_inputs", "_certify_rows", "_certify"),
-    ("__init__", "__main__"),
-)  # fmt: skip
-ORDER = {name: (floor, place) for floor, names in enumerate(FLOORS)
-         for place, name in enumerate(names)}  # fmt: skip
+# The walls: what each part of the house may import besides itself. A part is a folder,
+# or the files of the root; within a part imports go down too (no circle).
+GROUND = {"_types", "_checks", "_options"}
+DOORS = "doors"
+WALLS = {
+    "_types": set(),
+    "_checks": {"_types"},
+    "_options": {"_types", "_checks"},
+    "_engine": GROUND,
+    "_sampling": GROUND | {"_engine"},
+    "_heads": GROUND | {"_engine"},
+    DOORS: GROUND | {"_engine", "_sampling", "_heads"},
+    "compat": GROUND | {"_engine", "_sampling", "_heads", DOORS},
+    "_explain": GROUND | {"_engine", DOORS, "compat"},
+    "_certify": GROUND | {"_engine", "_sampling", DOORS},
+    "__init__": {"_engine", "_sampling", "_heads", DOORS, "compat", "_explain"},
+    "__main__": set(),
+}
+MAX_ROOT = 20
 MAX_LINES = 300
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -58,10 +61,22 @@ def imports(path):
             )
 
 
-def module(path):
-    """What stands on a floor: a module, or a folder as a whole."""
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+def part(path):
+    """The part of the house a file is in; a file of the root with no wall is a door."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return first if first in WALLS else DOORS
+
+
+def inner_imports(path):
+    """Paths, without a suffix, of the package's files that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        for alias in node.names:
+            found = base / alias.name
+            whole = found.with_suffix(".py").is_file() or found.is_dir()
+            yield found if whole else base
 
 
 def calls(path):
@@ -72,23 +87,42 @@ def calls(path):
 
 
 @source
-def test_a_module_stands_on_a_floor(path):
-    name = module(path)
-    assert name in ORDER, f"add {name} to its floor in {Path(__file__).name}"
+def test_walls_hold(path):
+    here = part(path)
+    for found in inner_imports(path):
+        there = part(found)
+        assert there == here or there in WALLS[here], f"{here} imports {there}: {found}"
 
 
 @source
-def test_imports_go_down(path):
-    above = module(path)
+def test_the_package_imports_itself_relatively(path):
     for name in imports(path):
-        if name.startswith("."):
-            dots = len(name) - len(name.lstrip("."))
-            found = path.parents[dots - 1].joinpath(*name.lstrip(".").split("."))
-            below = module(found)
-            inside = below == above in {"compat", "kernels"}
-            assert inside or ORDER[below] < ORDER[above], f"{above} imports {below}"
-        else:
-            assert name.split(".")[0] != "jaxent", f"import {name} relatively"
+        assert name.split(".")[0] != "jaxent", f"import {name} relatively"
+
+
+def test_no_circle():
+    """Imports within a part go down too: each file is above all that it imports."""
+    below = {
+        path.with_suffix(""): set(inner_imports(path)) - {path.with_suffix("")}
+        for path in SOURCES
+        if path.stem != "__init__"
+    }
+    graphlib.TopologicalSorter(below).prepare()
+
+
+def test_the_root_lists_the_losses_and_nothing_else():
+    root = [path.name for path in PACKAGE.iterdir() if path.is_file()]
+    assert len(root) <= MAX_ROOT
+    doors = {path for path in SOURCES if part(path) == DOORS}
+    shown = {
+        found.with_suffix(".py") for found in inner_imports(PACKAGE / "__init__.py")
+    }
+    assert doors <= shown, "a file of the root defines what the shop window shows"
+
+
+def test_one_room_asks_where_an_array_lives():
+    asking = {path.stem for path in SOURCES if "jax.typeof" in path.read_text()}
+    assert asking == {"placement"}
 
 
 # The frameworks' files: their own arithmetic is clipping, weighting and reduction.
@@ -97,7 +131,7 @@ OWN = re.compile(
     r"|asarray|concatenate|issubdtype|finfo|arange|broadcast_to|broadcast_shapes|expand_dims"
     r"|stop_gradient|optimization_barrier)"
 )
-COMPAT = [path for path in SOURCES if module(path) == "compat"]
+COMPAT = [path for path in SOURCES if part(path) == "compat"]
 
 
 @pytest.mark.parametrize("path", COMPAT, ids=name_of)
@@ -138,8 +172,9 @@ def test_the_oracle_knows_neither_jax_nor_us():
 
 
 def test_the_truths_of_certify_know_neither_jax_nor_the_engine():
-    tops = {m for path in PACKAGE.glob("_truth*.py") for m in imports(path)}
-    assert tops <= {"numpy", "typing", "collections.abc", "._truth"}
+    truths = (PACKAGE / "_certify").glob("truth*.py")
+    tops = {m for path in truths for m in imports(path)}
+    assert tops <= {"numpy", "typing", "collections.abc", ".truth"}
 
 
 # One place for the arithmetic: the sums of exponentials that other losses are built
@@ -148,17 +183,18 @@ FOREIGN = re.compile(
     r"(jax\.nn|nn|jax\.scipy\.\w+|special)\."
     r"(logsumexp|log_softmax|softmax|sigmoid|log_sigmoid|softplus|one_hot|xlogy|entr)"
 )
-ENGINE = {"_classes", "_sums", "_statistics", "_information"}
-# Kernels take the same sums tile by tile, with functions that their compilers have.
-KERNELS = {"tpu", "gpu", "_hopper", "_fused_head"}
-# What `certify` holds the engine against is a second arithmetic by intention.
-TRUTHS = {"_truth", "_truth_of_measures", "_certify_inputs"}
-EXPONENTIALS = (
-    ENGINE | TRUTHS | {"_elementary", "_exact", "_ratios", "_divergence", "_reduce"}
-)
-LOGARITHMS = (
-    ENGINE | TRUTHS | {"_elementary", "_exact", "_ratios", "_candidates", "_columns"}
-)
+
+
+def computes_anew(path):
+    """Kernels take the same sums tile by tile, with functions that their compilers
+    have; what `certify` holds the engine against is a second arithmetic by intention.
+    """
+    return path.parent.name in {"kernels", "_certify"}
+
+
+# Scalars beside the engine's: of log-targets, of a perplexity, of a sampler's law.
+EXPONENTIALS = {"_divergence", "_reduce"}
+LOGARITHMS = {"candidates", "logits"}
 
 
 @source
@@ -166,23 +202,23 @@ def test_the_arithmetic_has_one_place(path):
     for called, node in calls(path):
         last = called.split(".")[-1]
         assert not FOREIGN.fullmatch(called), called
-        if last in {"log", "log1p", "logaddexp"} and not called.startswith("math."):
+        if part(path) == "_engine" or computes_anew(path) or called.startswith("math."):
+            continue
+        if last in {"log", "log1p", "logaddexp"}:
             assert path.stem in LOGARITHMS, called
-        if last in {"exp", "exp2"} and not called.startswith("math."):
+        if last in {"exp", "exp2"}:
             assert path.stem in EXPONENTIALS, called
         if last in {"max", "amax"} and called.startswith("jnp."):
             classes = any(k.arg == "axis" for k in node.keywords)
-            inside = path.stem in ENGINE | KERNELS
-            assert not classes or inside, f"{called} over the classes"
-        if last in {"pmax", "logsumexp", "log_softmax", "softmax"}:
-            assert path.stem in ENGINE or last == "pmax", called
+            assert not classes, f"{called} over the classes"
+        assert last != "pmax", called
 
 
 @source
 def test_functions_are_asked_for_at_their_most_accurate(path):
-    """Of `_elementary`, not of JAX, whose default is coarse on TPUs."""
+    """Of `elementary`, not of JAX, whose default is coarse on TPUs."""
     coarse = re.compile(r"(jnp|lax|jax\.numpy|jax\.lax)\.(exp|expm1|log|log1p|tanh)")
-    if path.stem not in {"_elementary"} | TRUTHS | KERNELS:
+    if path.stem != "elementary" and not computes_anew(path):
         assert not any(coarse.fullmatch(called) for called, _ in calls(path))
 
 

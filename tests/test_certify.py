@@ -14,11 +14,12 @@ import oracle
 import pytest
 from test_public_api import FUNCTIONS
 
-from jaxent import _arithmetic, _certify, _chunked
-from jaxent import _certify_inputs as inputs
-from jaxent import _truth_of_measures as measures
 from jaxent.__main__ import main
-from jaxent._certify_rows import TABLE
+from jaxent._certify import arithmetic, command, inputs
+from jaxent._certify import truth_of_measures as measures
+from jaxent._certify.rows import TABLE
+from jaxent._engine import linear
+from jaxent._heads import chunked
 
 NOT_LOSSES = {
     "bits_per_byte", "next_token_labels", "perplexity", "reduce", "smooth_labels",
@@ -31,7 +32,7 @@ FEW = (INTEGER, ROWS["sigmoid_binary_cross_entropy"], HEAD)
 
 def inputs_of(row, dtype="float64"):
     made = row.inputs(np.random.default_rng(1), 60.0)
-    args, kinds = _certify.stacked(made, dtype)
+    args, kinds = command.stacked(made, dtype)
     return list(map(np.asarray, args)), np.array(kinds)
 
 
@@ -141,7 +142,7 @@ def read(file):
 
 
 def test_this_machine_keeps_its_bounds(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(_certify, "TABLE", FEW)
+    monkeypatch.setattr(command, "TABLE", FEW)
     assert main(["certify", "--json", str(tmp_path / "report.json")]) == 0
     report, lines = read(tmp_path / "report.json")
     assert (report["broken"], report["remedies"]) == (0, [])
@@ -158,7 +159,7 @@ def test_this_machine_keeps_its_bounds(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.usefixtures("x64")
 def test_double_precision_has_its_lines():
-    (*_, line) = _certify.lines([INTEGER])
+    (*_, line) = command.lines([INTEGER])
     assert line.dtype == "float64"
     assert not line.broken
     assert line.value[0] <= 4
@@ -170,7 +171,7 @@ def naive(logits, labels):
 
 
 def test_a_naive_loss_is_found_out(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(_certify, "TABLE", [INTEGER._replace(call=naive)])
+    monkeypatch.setattr(command, "TABLE", [INTEGER._replace(call=naive)])
     assert main(["certify", "--json", str(tmp_path / "report.json")]) == 1
     report, lines = read(tmp_path / "report.json")
     assert report["broken"] == 2
@@ -184,16 +185,16 @@ def test_a_naive_loss_is_found_out(monkeypatch, capsys, tmp_path):
 
 def test_rounded_products_are_found_out_and_named(monkeypatch, capsys):
     """As an accelerator does by default, whatever the precision of its inputs."""
-    exact = _chunked.matmul
+    exact = linear.matmul
 
     def rounded(a, b, axes):
         a, b = (x.astype(jnp.bfloat16).astype(x.dtype) for x in (a, b))
         return exact(a, b, axes)
 
     jax.clear_caches()
-    monkeypatch.setattr(_chunked, "matmul", rounded)
-    monkeypatch.setattr(_arithmetic, "matmul", rounded)
-    monkeypatch.setattr(_certify, "TABLE", [HEAD])
+    for module in (linear, chunked, arithmetic):
+        monkeypatch.setattr(module, "matmul", rounded)
+    monkeypatch.setattr(command, "TABLE", [HEAD])
     try:
         assert main(["certify"]) == 1
     finally:
@@ -207,7 +208,7 @@ def test_what_a_device_cannot_do_is_a_line_too(monkeypatch, capsys):
     def impossible(logits, labels):
         raise NotImplementedError("no such unit")
 
-    monkeypatch.setattr(_certify, "TABLE", [INTEGER._replace(call=impossible)])
+    monkeypatch.setattr(command, "TABLE", [INTEGER._replace(call=impossible)])
     assert main(["certify"]) == 1
     printed = capsys.readouterr().out
     says = "of float32: raises NotImplementedError: no such unit."
@@ -216,10 +217,10 @@ def test_what_a_device_cannot_do_is_a_line_too(monkeypatch, capsys):
 
 FAST = """
 import sys
-from jaxent import _certify, _certify_rows
+from jaxent._certify import command, rows
 from jaxent.__main__ import main
 names = "kl_divergence_from_logits", "binary_cross_entropy"
-_certify.TABLE = [row for row in _certify_rows.TABLE if row.name in names]
+command.TABLE = [row for row in rows.TABLE if row.name in names]
 sys.exit(main(["certify"]))
 """
 
@@ -237,8 +238,8 @@ def test_fast_math_is_found_out_and_named():
 
 
 def test_coarse_functions_are_named():
-    found = _arithmetic.measured()
+    found = arithmetic.measured()
     assert (found.product_bits, found.keeps_order, found.keeps_nan) == (24, True, True)
     coarse = found._replace(functions=found.functions | {"exp": 40.0})
-    (sentence,) = _arithmetic.remedies(coarse)
+    (sentence,) = arithmetic.remedies(coarse)
     assert sentence.startswith("Functions of this device are coarse: exp by 40 ULP.")

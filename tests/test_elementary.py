@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxent import _elementary
+from jaxent._engine import elementary
 
 NAMES = ("exp", "expm1", "log", "log1p", "tanh")
 
@@ -16,16 +16,14 @@ NAMES = ("exp", "expm1", "log", "log1p", "tanh")
 def test_the_best_accuracy_is_asked_for(name):
     """It is in the program, which TPUs read; on CPU the digits are those of lax."""
     x = jnp.geomspace(1e-30, 80, 1001, dtype=jnp.float32)
-    ours, theirs = jax.jit(getattr(_elementary, name)), jax.jit(getattr(lax, name))
+    ours, theirs = jax.jit(getattr(elementary, name)), jax.jit(getattr(lax, name))
     assert "result_accuracy_mode<HIGHEST>" in ours.lower(x).as_text()
     np.testing.assert_array_equal(ours(x), theirs(x))
 
 
 def test_the_slope_of_tanh():
     x = jnp.linspace(-9, 9, 1001, dtype=jnp.float32)
-    ours, theirs = (
-        jax.jit(jax.vmap(jax.grad(f))) for f in (_elementary.tanh, lax.tanh)
-    )
+    ours, theirs = (jax.jit(jax.vmap(jax.grad(f))) for f in (elementary.tanh, lax.tanh))
     np.testing.assert_array_equal(ours(x), theirs(x))
 
 
@@ -39,16 +37,16 @@ def test_a_coarse_division_is_put_right():
         q = x / y
         return q + q * off
 
-    got = np.asarray(_elementary._corrected(coarse, jnp.asarray(x), jnp.asarray(y)))
+    got = np.asarray(elementary._corrected(coarse, jnp.asarray(x), jnp.asarray(y)))
     true = x.astype(np.float64) / y
     ulp = np.spacing(np.abs(true).astype(np.float32))
     assert np.max(np.abs(got - true) / ulp) <= 1.5
     assert np.max(np.abs(coarse(x, y) - true) / ulp) > 90
     ends = np.array([[0, 1, 1, np.inf, 0, np.nan], [1, 0, np.inf, 1, 0, 1]], np.float32)
-    found = _elementary._corrected(lax.div, *map(jnp.asarray, ends))
+    found = elementary._corrected(lax.div, *map(jnp.asarray, ends))
     np.testing.assert_array_equal(found, [0, np.inf, 0, np.inf, np.nan, np.nan])
 
 
 def test_elsewhere_than_on_a_tpu_division_is_the_devices_own():
     x, y = np.random.default_rng(0).uniform(0.1, 9, (2, 999)).astype(np.float32)
-    np.testing.assert_array_equal(jax.jit(_elementary.quotient)(x, y), x / y)
+    np.testing.assert_array_equal(jax.jit(elementary.quotient)(x, y), x / y)

@@ -13,8 +13,8 @@ import tolerance
 from interpreted import check, draw, regimes
 from interpreted_gpu import interpreted, simulated, with_gradients
 
-from jaxent._chunked import Head
-from jaxent.kernels import _fused_head, _hopper, gpu
+from jaxent._engine.linear import Head
+from jaxent._heads.kernels import fused_head, gpu, hopper
 
 WIDTH, PARTS, PIECES = 48, 2, 3
 
@@ -27,7 +27,7 @@ def pieces(x, labels):
     arrays = x, place >= classes, place == labels[:, None]
     for i in range(0, columns, WIDTH):
         x, outside, hit = (a[:, i : i + WIDTH] for a in arrays)
-        yield _hopper.Piece(x, None, outside, hit)
+        yield hopper.Piece(x, None, outside, hit)
 
 
 @jax.jit
@@ -42,9 +42,9 @@ def piece_by_piece(x, labels, cotangent):
             found = gpu.sums_with(found, piece)
         parts.append(found)
     sums = gpu.merged(labels, *map(jnp.stack, zip(*parts, strict=True)))
-    pair, *_ = _fused_head.pair_of(sums.rest)
-    numbers = _fused_head.HeadNumbers(cotangent, none, None)
-    slopes = _fused_head._slopes(sums, numbers)
+    pair, *_ = fused_head.pair_of(sums.rest)
+    numbers = fused_head.HeadNumbers(cotangent, none, None)
+    slopes = fused_head._slopes(sums, numbers)
     gradient = [gpu.slopes_of(piece, slopes) for piece in tiles]
     return pair.nll, jnp.concatenate(gradient, axis=1)[:, : x.shape[1]], sums
 
@@ -94,9 +94,9 @@ def test_slabs_are_of_whole_tiles_and_within_memory(positions, classes, memory, 
 
 def test_shared_memory_holds_the_ring():
     """Of 227 KiB, four pairs of tiles, or three beside a tile that is written."""
-    tile = _hopper.POSITIONS * _hopper.CLASSES * _hopper.HALF
-    assert (_hopper.stages(0), _hopper.stages(tile)) == (4, 3)
-    registers = 128 * (_hopper.FETCHING + _hopper.MULTIPLIERS * _hopper.MULTIPLYING)
+    tile = hopper.POSITIONS * hopper.CLASSES * hopper.HALF
+    assert (hopper.stages(0), hopper.stages(tile)) == (4, 3)
+    registers = 128 * (hopper.FETCHING + hopper.MULTIPLIERS * hopper.MULTIPLYING)
     assert registers <= 2**16
 
 
@@ -104,7 +104,7 @@ def test_shared_memory_holds_the_ring():
     ("blocks", "tiles", "parts"), [(64, 512, 2), (1, 512, 8), (132, 9, 1), (1, 1, 1)]
 )
 def test_blocks_fill_the_processors(blocks, tiles, parts):
-    assert _hopper.splits(blocks, tiles) == parts
+    assert hopper.splits(blocks, tiles) == parts
 
 
 @simulated

@@ -19,12 +19,12 @@ from interpreted import (
 )
 
 import jaxent
-from jaxent.kernels import _functions
+from jaxent._heads.kernels import functions
 
 
 @pytest.mark.parametrize(
     ("ours", "truth", "largest", "ulps"),
-    [(_functions.exp, np.exp, 87.3, 1.1), (_functions.tanh, np.tanh, 12, 2.6)],
+    [(functions.exp, np.exp, 87.3, 1.1), (functions.tanh, np.tanh, 12, 2.6)],
     ids=["exp", "tanh"],
 )
 def test_functions_made_of_sums_and_products(ours, truth, largest, ulps):

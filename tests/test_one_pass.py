@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxent import _certify
+from jaxent._certify import command
 
 DENSE = {
     "softmax_cross_entropy_with_integer_labels",
@@ -14,7 +14,7 @@ DENSE = {
     "softmax_cross_entropy",
     "softmax_statistics: one_minus_prob",
 }
-ROWS = [row for row in _certify.TABLE if row.name in DENSE]
+ROWS = [row for row in command.TABLE if row.name in DENSE]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def longer(inputs, times):
 def test_the_bounds_are_kept_in_one_pass(as_on_a_tpu, times, row):
     assert len(ROWS) == len(DENSE)
     with np.errstate(all="ignore"):
-        line = _certify.measured(
+        line = command.measured(
             row._replace(inputs=longer(row.inputs, times)), "float32"
         )
     assert any("cpu" in others for others in as_on_a_tpu)

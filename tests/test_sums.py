@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 
-from jaxent import _row_groups, _sums
+from jaxent._engine import row_groups, sums
 
 SHAPE = (3, 8, 40)
 
@@ -38,23 +38,23 @@ def truth(x, out):
 
 
 def by_groups(sums):
-    return lambda x, *rows: _row_groups.by_groups(sums, x, *rows)
+    return lambda x, *rows: row_groups.by_groups(sums, x, *rows)
 
 
 @pytest.fixture(autouse=True)
 def _small_groups(monkeypatch):
     """Of 6 rows, so that the array above is cut in four."""
-    monkeypatch.setattr(_row_groups, "GROUP", 6 * SHAPE[-1])
-    assert _row_groups._group_size(24, SHAPE[-1]) == 6
+    monkeypatch.setattr(row_groups, "GROUP", 6 * SHAPE[-1])
+    assert row_groups._group_size(24, SHAPE[-1]) == 6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
 def test_the_rest_of_the_classes(form, dtype):
     forms = {
-        "rows": _sums._rest,
-        "groups": by_groups(_sums._rest),
-        "one pass": _sums._rest_in_one_pass,
+        "rows": sums._rest,
+        "groups": by_groups(sums._rest),
+        "one pass": sums._rest_in_one_pass,
     }
     x = logits(dtype)
     got = jax.jit(forms[form])(x, LABELS)
@@ -71,9 +71,9 @@ def test_the_rest_of_the_classes(form, dtype):
 @pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
 def test_all_but_one_of_the_likeliest(form, dtype):
     forms = {
-        "rows": _sums._top,
-        "groups": by_groups(_sums._top),
-        "one pass": _sums._top_in_one_pass,
+        "rows": sums._top,
+        "groups": by_groups(sums._top),
+        "one pass": sums._top_in_one_pass,
     }
     x = logits(dtype)
     got = jax.jit(forms[form])(x)
@@ -94,7 +94,7 @@ def test_all_but_one_of_the_likeliest(form, dtype):
 def test_an_id_out_of_range_matches_no_class():
     x = logits("float32")
     largest, total = truth(x, np.zeros(SHAPE, bool))
-    for form in (_sums._rest, _sums._rest_in_one_pass):
+    for form in (sums._rest, sums._rest_in_one_pass):
         got = form(x, np.full(SHAPE[:-1], -1, np.int32))
         np.testing.assert_array_equal(got.largest, largest.astype(np.float32))
         np.testing.assert_allclose(got.total, total.astype(np.float64), rtol=5e-7)
@@ -112,16 +112,16 @@ def test_an_id_out_of_range_matches_no_class():
     ],
 )
 def test_rows_of_a_group(monkeypatch, count, classes, size):
-    monkeypatch.setattr(_row_groups, "GROUP", 2**18)
-    assert _row_groups._group_size(count, classes) == size
+    monkeypatch.setattr(row_groups, "GROUP", 2**18)
+    assert row_groups._group_size(count, classes) == size
 
 
 @oracle.quiet
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("form", ["groups", "one pass"])
 def test_weights_at_and_off_the_top(form, dtype):
-    one_pass = _sums._weighted_in_one_pass
-    forms = {"groups": by_groups(_sums._weighted), "one pass": one_pass}
+    one_pass = sums._weighted_in_one_pass
+    forms = {"groups": by_groups(sums._weighted), "one pass": one_pass}
     x = logits(dtype)
     w = np.random.default_rng(2).uniform(size=SHAPE).astype(np.float32)
     w[:, :, ::4] = 0
@@ -144,7 +144,7 @@ def test_weights_at_and_off_the_top(form, dtype):
 
 def test_nothing_adds_up_over_infinity():
     x = jnp.array([[0.0, jnp.inf, 1.0], [jnp.inf, 0.0, jnp.inf]])
-    for form in (_sums._rest, _sums._rest_in_one_pass):
+    for form in (sums._rest, sums._rest_in_one_pass):
         assert np.isnan(form(x, jnp.array([0, 1])).total).all()
-    for form in (_sums._weighted, _sums._weighted_in_one_pass):
+    for form in (sums._weighted, sums._weighted_in_one_pass):
         assert np.isnan(form(x, jnp.ones_like(x))[1].distance).all()

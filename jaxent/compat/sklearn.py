@@ -16,10 +16,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from .. import _checks
-from .._exact import widen
+from .._engine.exact import widen
+from .._engine.sums import one_hot
 from .._probabilities import categorical_cross_entropy
 from .._reduce import reduce
-from .._sums import one_hot
 
 CALL = "compat.sklearn.log_loss"
 

@@ -15,7 +15,7 @@ from interpreted_gpu import BUGS, interpreted, simulated, spoilt, with_gradients
 
 import jaxent
 from benchmarks import compiled
-from jaxent.kernels import _hopper
+from jaxent._heads.kernels import hopper
 
 OPTIONS = {
     "plain": ("bfloat16", {"bias": False}),
@@ -177,8 +177,8 @@ def test_compiles_for_sm_90a(name, what, record_property):
 @on_h100
 def test_shared_memory_is_what_we_take_it_for(monkeypatch):
     """One more slot of the ring, and the compiler refuses."""
-    honest = _hopper.stages
+    honest = hopper.stages
     jax.clear_caches()
-    monkeypatch.setattr(_hopper, "stages", lambda scratch: honest(scratch) + 1)
+    monkeypatch.setattr(hopper, "stages", lambda scratch: honest(scratch) + 1)
     with pytest.raises(ValueError, match="available shared memory"):
         program_of("float16", "forward")

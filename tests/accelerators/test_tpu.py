@@ -9,7 +9,7 @@ from interpreted import BUGS, check, draw, interpreted, spoilt, with_gradients
 
 import jaxent
 from benchmarks import compiled
-from jaxent.kernels import _vmem
+from jaxent._heads.kernels import vmem
 
 absent = compiled.absent("v5e")
 pytestmark = pytest.mark.skipif(bool(absent), reason=str(absent))
@@ -60,7 +60,7 @@ def test_a_language_model_s_head(chip, record_property):
         ("v5e", (1000, 200, 5000), "float32", EVERYTHING | {"memory": "4MiB"}),
         ("v7x", (13, 5, 11), "bfloat16", EVERYTHING),
         ("v5p", (4096, 16_384, 32_768), "bfloat16", {}),
-        ("v7x", (4096, 8192, 32_768), "bfloat16", {"memory": _vmem.VMEM}),
+        ("v7x", (4096, 8192, 32_768), "bfloat16", {"memory": vmem.VMEM}),
     ],
 )
 def test_ragged_and_wide_heads_compile(chip, shape, dtype, options):
@@ -76,9 +76,9 @@ def test_heads_compile_where_double_is_enabled():
 
 def test_the_model_of_vmem_is_needed(monkeypatch):
     """Without it tiles are asked for that the compiler has no room for."""
-    monkeypatch.setattr(_vmem, "VMEM", 2**40)
-    monkeypatch.setattr(_vmem, "STREAMED", 128)
-    monkeypatch.setattr(_vmem, "ROWS", 128)
+    monkeypatch.setattr(vmem, "VMEM", 2**40)
+    monkeypatch.setattr(vmem, "STREAMED", 128)
+    monkeypatch.setattr(vmem, "ROWS", 128)
     with pytest.raises(jax.errors.JaxRuntimeError, match="vmem"):
         program(loss(memory=2**30), "v5p", 256, 65_536, 256, "bfloat16")
 

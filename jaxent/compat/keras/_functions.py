@@ -8,11 +8,11 @@ from jaxtyping import Float
 
 from ... import _checks
 from ..._divergence import kl_divergence as relative_entropy
-from ..._exact import widen, xlogy
+from ..._engine.exact import widen, xlogy
+from ..._engine.sums import one_hot
 from ..._probabilities import binary_cross_entropy, categorical_cross_entropy
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._softmax import softmax_cross_entropy
-from ..._sums import one_hot
 from ._inputs import EPSILON, clipped, normalized, pair, smoothed
 
 

@@ -6,7 +6,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ... import _checks
-from ..._exact import widen_both
+from ..._engine.exact import widen_both
 
 EPSILON = 1e-7
 

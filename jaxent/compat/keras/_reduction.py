@@ -6,7 +6,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ... import _checks
-from ..._reduce import ratio, reduce
+from ..._engine.means import ratio
+from ..._reduce import reduce
 
 REDUCTIONS = (
     "sum_over_batch_size",

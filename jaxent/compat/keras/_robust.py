@@ -7,11 +7,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ... import _checks, _options
-from ..._classes import classes_last
-from ..._exact import box_cox, power, sigmoid_pair, widen, xlogy
+from ..._engine.class_axis import classes_last
+from ..._engine.exact import box_cox, power, sigmoid_pair, widen, xlogy
+from ..._engine.statistics import class_pairs
+from ..._engine.sums import one_hot
 from ..._probabilities import binary_cross_entropy
-from ..._statistics import class_pairs
-from ..._sums import one_hot
 from ._inputs import clipped, normalized, pair, smoothed
 
 

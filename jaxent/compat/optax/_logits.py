@@ -7,14 +7,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks
-from ..._classes import classes_last
-from ..._exact import widen
+from ..._engine.class_axis import classes_last
+from ..._engine.exact import widen
+from ..._engine.sums import one_hot
 from ..._focal import poly_loss_cross_entropy as poly_loss
 from ..._sigmoid import sigmoid_binary_cross_entropy as binary_loss
 from ..._sigmoid import sigmoid_focal_loss as focal_loss
 from ..._softmax import softmax_cross_entropy as dense_loss
 from ..._softmax import softmax_statistics
-from ..._sums import one_hot
 from ..._types import Axis, Number
 from ._inputs import broadcast, class_axes, kept_by
 

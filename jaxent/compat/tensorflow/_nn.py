@@ -7,10 +7,7 @@ from jaxtyping import Float, Int
 
 from ... import _checks
 from ..._sigmoid import sigmoid_binary_cross_entropy
-from ..._softmax import (
-    softmax_cross_entropy,
-    softmax_cross_entropy_with_integer_labels,
-)
+from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
 
 
 def sigmoid_cross_entropy_with_logits(

@@ -21,12 +21,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks, _options, samplers
-from ..._candidates import Candidates
 from ..._sampled import nce_loss as nce
 from ..._sampled import (
     rank_sampled_softmax_cross_entropy,
     sampled_softmax_cross_entropy,
 )
+from ..._sampling.candidates import Candidates
 from ..._types import Number
 
 Sampled = Candidates | tuple[ArrayLike, ArrayLike, ArrayLike]

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks, _options
-from ..._exact import widen_both, xlogy
+from ..._engine.exact import widen_both, xlogy
 from ..._labels import smooth_labels
 from ..._reduce import reduce
 from ..._sigmoid import sigmoid_binary_cross_entropy

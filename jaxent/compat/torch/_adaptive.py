@@ -12,10 +12,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks
-from ..._classes import WHOLE
-from ..._exact import widen
+from ..._engine.class_axis import WHOLE
+from ..._engine.exact import widen
+from ..._engine.statistics import class_pairs
 from ..._softmax import softmax_cross_entropy_with_integer_labels
-from ..._statistics import class_pairs
 
 
 class AdaptiveLogSoftmax(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from ... import _checks
 from ..._divergence import kl_divergence, kl_divergence_with_log_targets
-from ..._exact import widen, widen_both, xlog1py, xlogy
+from ..._engine.exact import widen, widen_both, xlog1py, xlogy
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._sigmoid import sigmoid_focal_loss as focal_loss
 from ..._types import Number

@@ -9,14 +9,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from ... import _checks, _options
-from ..._exact import widen
-from ..._labels import kept, smooth_labels
+from ..._engine.exact import widen
+from ..._engine.labels import kept
+from ..._labels import smooth_labels
 from ..._linear import linear_softmax_cross_entropy
 from ..._probabilities import negative_log_likelihood
-from ..._softmax import (
-    softmax_cross_entropy,
-    softmax_cross_entropy_with_integer_labels,
-)
+from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
 from ..._types import Number
 from ._reduction import chosen, reduced
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The class axis: whole, or in slices of equal size over the devices of a mapped axis.
+
+What an engine adds up over the classes it adds up here, so that in its rules one line
+serves both. A sum over slices is the same on every device; JAX knows (`check_vma`),
+and transposes it to nothing.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .._checks import fail
+from .._types import AxisName, Shape
+from .placement import varying
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """Which classes a device holds. A pytree without arrays: it goes where they go."""
+
+    axis_name: AxisName | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        name = self.axis_name
+        return frozenset((name,) if isinstance(name, str) else name or ())
+
+    def count(self, size: int) -> int:
+        """How many classes there are, in slices of a size."""
+        return size * (lax.axis_size(self.axis_name) if self.names else 1)
+
+    def local(self, ids: Array, size: int) -> Array:
+        """Ids counted from the first class of this slice, of a size."""
+        return ids - lax.axis_index(self.axis_name) * size if self.names else ids
+
+    def merge(self, x: Array) -> Array:
+        """The sum of what each slice adds up to."""
+        return lax.psum(x, self.axis_name) if self.names else x
+
+    def most(self, x: Array) -> Array:
+        """The largest of the slices' own; not differentiated, and it may miss a NaN."""
+        return lax.pmax(x, self.axis_name) if self.names else x
+
+    def sum(self, x: Array, *, keepdims: bool = False) -> Array:
+        return self.merge(jnp.sum(x, axis=-1, keepdims=keepdims))
+
+    def max(self, x: Array) -> Array:
+        """Keeping the class axis."""
+        return _max(x, self) if self.names else jnp.max(x, axis=-1, keepdims=True)
+
+    def any(self, x: Array) -> Array:
+        """Keeping the class axis."""
+        some = jnp.any(x, axis=-1, keepdims=True)
+        return self.most(some.astype(jnp.int32)) > 0 if self.names else some
+
+    def top(self, x: Array) -> Array:
+        """The id of the largest, the first of equals; of NaNs, if there are any."""
+        own = lax.argmax(x, x.ndim - 1, jnp.int32)
+        if not self.names:
+            return own
+        best = jnp.max(x, axis=-1)
+        best = lax.stop_gradient(jnp.where(jnp.isnan(best), jnp.inf, best))
+        first = self.local(jnp.zeros_like(own), -x.shape[-1])
+        leads = best == self.most(best)
+        return -self.most(jnp.where(leads, -(own + first), -self.count(x.shape[-1])))
+
+
+WHOLE = Classes()
+
+
+@jax.custom_jvp
+def _max(x: Array, classes: Classes) -> Array:
+    return classes.most(jnp.max(x, axis=-1, keepdims=True))
+
+
+@_max.defjvp
+def _max_jvp(primals, tangents):
+    """Equals share the tangent, as in `jnp.max`."""
+    x, classes = primals
+    largest = _max(x, classes)
+    top = x == largest
+    count = classes.sum(top.astype(x.dtype), keepdims=True)
+    slope = classes.sum(jnp.where(top, tangents[0], 0), keepdims=True)
+    return largest, slope / count
+
+
+def classes_last(x: Array, axis: Shape) -> Array:
+    """`x` with the class axes moved to the end and flattened into one, as in optax."""
+    batch = tuple(a for a in range(x.ndim) if a not in axis)
+    count = math.prod(x.shape[a] for a in axis)
+    return x.transpose(batch + axis).reshape(*(x.shape[a] for a in batch), count)
+
+
+def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
+    """The logits as they are given, classes last, forbidden classes at −inf."""
+    if class_where is not None:
+        logits = jnp.where(
+            jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
+        )
+    return classes_last(logits, axis)
+
+
+def sliced(call: str, name: AxisName | None) -> Classes:
+    """All classes, or slices of them over an axis, or axes, that is mapped here."""
+    if name is None:
+        return WHOLE
+    got, argument = repr(name), "vocab_axis_name"
+    names = name if isinstance(name, tuple) else (name,)
+    if not names or not all(isinstance(n, str) for n in names):
+        must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
+        fail(TypeError, call, argument, must, got, remedy)
+    try:
+        index = lax.axis_index(name)
+    except NameError:
+        must = "name an axis that is mapped where the call is"
+        remedy = "Call it inside `jax.shard_map` over a mesh with this axis."
+        fail(ValueError, call, argument, must, got, remedy)
+    if not varying(index).issuperset(names):
+        must = "name an axis of a `jax.shard_map` that checks which values vary"
+        remedy = "Leave `check_vma=True`: without it gradients are summed twice."
+        fail(ValueError, call, argument, must, got, remedy)
+    return Classes(name)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Information measures of softmax distributions, from logits; classes last, in nats.
+
+Two distributions enter through the difference of their logits less its p-weighted
+mean, d = (b − a) − Σ p·(b − a), for which q = p·exp(d − KL): what is small is then
+computed as such, and not as a difference of what is large.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .class_axis import WHOLE, Classes
+from .elementary import exp, expm1, log, log1p, tanh
+from .exact import difference, phi, product
+from .ratios import jensen_shannon
+from .row_groups import in_cache
+from .statistics import class_pairs
+from .sums import one_hot
+
+
+@jax.custom_jvp
+def entropy_of_logits(x: Array, classes: Classes = WHOLE) -> Array:
+    """−Σ p·log p, a sum of non-negative terms."""
+    return in_cache(functools.partial(_entropy, classes=classes), x, classes=classes)
+
+
+def _entropy(x: Array, classes: Classes) -> Array:
+    nll, _, prob = class_pairs(x, classes=classes)
+    return classes.sum(product(prob, nll))
+
+
+@entropy_of_logits.defjvp
+def _entropy_of_logits_jvp(primals, tangents):
+    x, classes = primals
+    prob = class_pairs(x, classes=classes).prob
+    # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D), D the distance from the largest logit: log Z, all that
+    # −log p and H are made of at saturation, has dropped out.
+    # Differentiated too: what is at the top stays at distance 0, to every order.
+    distance = jnp.where(x == -jnp.inf, 0, classes.max(x) - x)
+    mean = classes.sum(prob * distance, keepdims=True)
+    slope = prob * (distance - mean)
+    return entropy_of_logits(*primals), classes.sum(slope * tangents[0])
+
+
+class _Difference(NamedTuple):
+    p: Array
+    q: Array
+    centred: Array
+    """d; meaningless where p is 0."""
+    gap: Array
+    """max b − max a, centred as d is, keeping the class axis."""
+
+
+def _difference(a: Array, b: Array, classes: Classes) -> _Difference:
+    p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
+    raw, low = difference(b, a)
+    # Centred at the likeliest class first: what an offset between a and b rounds off
+    # b − a is in `low`, and taking one b − a from another is exact where they are near.
+    top = one_hot(classes.top(p), p, classes)
+    shift, shift_low = (
+        classes.sum(jnp.where(top, x, 0), keepdims=True) for x in (raw, low)
+    )
+    raw = jnp.where(p == 0, 0, (raw - shift) + (low - shift_low))
+    mean = classes.sum(product(p, raw), keepdims=True)
+    # Twice: the first mean has the rounding of Σ p, which is not quite 1.
+    mean += classes.sum(product(p, raw - mean), keepdims=True)
+    gap, gap_low = difference(classes.max(b), classes.max(a))
+    gap = (gap - shift) + (gap_low - shift_low) - mean
+    return _Difference(p, q, raw - mean, gap)
+
+
+@jax.custom_jvp
+def kl_of_logits(a: Array, b: Array, classes: Classes = WHOLE) -> Array:
+    """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
+    return in_cache(functools.partial(_kl, classes=classes), a, b, classes=classes)
+
+
+def _kl(a: Array, b: Array, classes: Classes) -> Array:
+    p, _, d, gap = _difference(a, b, classes)
+    largest_b = classes.max(b)
+    log_z_a, log_z_b = (
+        -classes.max(-class_pairs(x, classes=classes).nll) for x in (a, b)
+    )
+    near = (jnp.abs(d) < 1) & (p != 0)
+    # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
+    mass = exp(b - largest_b + (gap - log_z_a))
+    far = mass - product(p, 1 + d)
+    excess = jnp.where(near, p * phi(jnp.where(near, d, 0)), far)
+    direct = (gap + (log_z_b - log_z_a))[..., 0]
+    forbidden = classes.any((p > 0) & (b == -jnp.inf)) & jnp.isfinite(largest_b)
+    value = jnp.where(direct < 20, log1p(classes.sum(excess)), direct)
+    return jnp.where(forbidden[..., 0], jnp.inf, value)
+
+
+@kl_of_logits.defjvp
+def _kl_of_logits_jvp(primals, tangents):
+    a, b, classes = primals
+    da, db, _ = tangents
+    kl = kl_of_logits(*primals)
+    p, q, d, _ = _difference(a, b, classes)
+    ratio = d - kl[..., None]
+    near = (jnp.abs(ratio) < 1) & (p != 0)
+    excess = jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), q - p)
+    return kl, classes.sum(excess * db - product(p, d) * da)
+
+
+@jax.custom_jvp
+def js_of_logits(a: Array, b: Array) -> Array:
+    """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
+    return in_cache(_js, a, b)
+
+
+def _js(a: Array, b: Array) -> Array:
+    p, q, ratio, near = _log_ratio(a, b)
+    v = tanh(ratio / 2)
+    small = (p + q) / 4 * (ratio * v + log1p(-v * v))
+    return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
+
+
+@js_of_logits.defjvp
+def _js_of_logits_jvp(primals, tangents):
+    value = js_of_logits(*primals)
+    p, q, ratio, near = _log_ratio(*primals)
+    v = tanh(ratio / 2)
+    tangent = jnp.zeros_like(value)
+    for prob, other, sign, dx in ((p, q, -1, tangents[0]), (q, p, 1, tangents[1])):
+        # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
+        # Which of the two the likeliest class is near is not computed, but left out,
+        # and then that class's own s: so that no 1 − p is left to cancel.
+        top = one_hot(WHOLE.top(prob), prob)
+        apart = jnp.any(top & ~near, axis=-1, keepdims=True)
+        log_2 = log(jnp.asarray(2, p.dtype))
+        far = jnp.where(apart, 0, log_2) - log1p(other / jnp.where(prob == 0, 1, prob))
+        close = log1p(sign * v) - jnp.where(apart, log_2, 0)
+        slope = jnp.where(near, close, far) / 2
+        slope -= jnp.sum(jnp.where(top, slope, 0), axis=-1, keepdims=True)
+        mean = jnp.sum(prob * slope, axis=-1, keepdims=True)
+        tangent += jnp.sum(prob * (slope - mean) * dx, axis=-1)
+    return value, tangent
+
+
+def _log_ratio(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+    """p, q, log(q/p) where it is small, and where that is (elsewhere it reads 0)."""
+    p, q, d, _ = _difference(a, b, WHOLE)
+    ratio = d - kl_of_logits(a, b)[..., None]
+    near = (jnp.abs(ratio) < 1) & (p != 0)
+    return p, q, jnp.where(near, ratio, 0), near

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A linear head, hidden @ classifier.T + bias: its arrays, checked, and its product."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from .. import _checks
+from .exact import computing_dtype
+
+
+class Head(NamedTuple):
+    """hidden [N, d], classifier [V, d], bias [V] or None."""
+
+    hidden: Array
+    classifier: Array
+    bias: Array | None
+
+
+def linear_head(
+    call: str,
+    hidden: ArrayLike,
+    classifier: ArrayLike,
+    bias: ArrayLike | None,
+    prefix: str = "",
+) -> Head:
+    """One head, its shapes checked; its arguments are called prefix + their names."""
+    x = _checks.floats(call, f"{prefix}hidden", hidden)
+    w = _checks.floats(call, f"{prefix}classifier", classifier)
+    if x.ndim == 0 or w.ndim != 2 or w.shape[1] != x.shape[-1] or w.shape[0] == 0:
+        width = x.shape[-1] if x.ndim else "d"
+        remedy = f"The last axis of `{prefix}hidden`, of shape {x.shape}, is d."
+        if w.ndim == 2 and w.shape[0] == width:
+            remedy = "Pass `.T` of a Flax Dense kernel."
+        must = f"have shape (vocab, {width})"
+        _checks.fail(ValueError, call, f"{prefix}classifier", must, w.shape, remedy)
+    if bias is not None:
+        bias = _checks.floats(call, f"{prefix}bias", bias)
+        name = f"{prefix}classifier[:, 0]"
+        _checks.same_shape(call, f"{prefix}bias", bias, w.shape[:1], name)
+    return Head(x, w, bias)
+
+
+def matmul(a: Array, b: Array, axes: tuple[int, int]) -> Array:
+    """Contract one axis of each. Half inputs stay halves and accumulate in float32."""
+    wide = computing_dtype(a, b)
+    contract = (((axes[0],), (axes[1],)), ((), ()))
+    return lax.dot_general(a, b, contract, preferred_element_type=wide)
+
+
+def logits_of(head: Head) -> Array:
+    x = matmul(head.hidden, head.classifier, (1, 1))
+    if head.bias is None:
+        return x
+    return x + jnp.broadcast_to(head.bias.astype(x.dtype), x.shape)

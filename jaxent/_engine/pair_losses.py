@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any loss of (−log p, 1 − p), of rows of logits, with every option: the kernels."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from .._types import Shape
+from .class_axis import Classes, allowed_logits, classes_last
+from .exact import computing_dtype, product, sigmoid_pair, widen, widen_both
+from .inputs import ClassInputs
+from .labels import class_ids, drop, kept, uniform
+from .statistics import class_pairs, expected_nll, label_numbers, log_normalizer
+from .sums import one_hot
+
+PairLoss = Callable[[Array, Array, Array | None], Array]
+"""A loss of (−log p, 1 − p, parameter) for a class of probability p."""
+
+
+def cross_entropy_of(
+    nll: Array, one_minus_prob: Array, parameter: Array | None
+) -> Array:
+    del one_minus_prob, parameter
+    return nll
+
+
+@functools.partial(
+    jax.jit, static_argnames=("checked", "axis", "ignore_index", "loss"), inline=True
+)
+def integer_label_loss(
+    inputs: ClassInputs,
+    parameter: ArrayLike | None = None,
+    *,
+    checked: str | None,
+    axis: Shape,
+    ignore_index: int | None,
+    loss: PairLoss,
+) -> Array:
+    """Any pair loss at the label, with every option; one value per position."""
+    given = allowed_logits(inputs.logits, axis, inputs.class_where)
+    x, dtype = widen(given), computing_dtype(given)
+    keep = kept(inputs.labels, inputs.where, ignore_index)
+    classes = inputs.classes
+    labels, poison = class_ids(checked, inputs.labels, keep, classes.count(x.shape[-1]))
+    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    n = label_numbers(x, labels, keep, given=given, classes=classes)
+    value = loss(n.nll, n.one_minus_prob, parameter)
+    weights = None
+    if inputs.class_weights is not None:
+        weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
+        label_weight = classes.sum(jnp.where(one_hot(labels, x, classes), weights, 0))
+        value = product(label_weight, value)
+    smooth = None
+    if inputs.label_smoothing is not None:
+        spread = _uniform(x, weights, classes)
+        if loss is cross_entropy_of:
+            # Linear in the logits: no second exponential of each.
+            distance = product(spread, n.largest[..., None] - x)
+            smooth = classes.sum(distance) + classes.sum(spread) * n.log_total
+        else:
+            smooth = _expected(x, spread, keep, loss, parameter, classes)
+    value = regularized(
+        value, smooth, n.largest + n.log_total, inputs.label_smoothing, inputs.z_loss
+    )
+    return drop(value * poison.astype(dtype), keep)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "loss"), inline=True)
+def distribution_label_loss(
+    inputs: ClassInputs,
+    parameter: ArrayLike | None = None,
+    *,
+    axis: Shape,
+    loss: PairLoss,
+) -> Array:
+    """Any pair loss, averaged over the label distribution; one value per position."""
+    given = allowed_logits(inputs.logits, axis, inputs.class_where)
+    as_given = classes_last(inputs.labels, axis)
+    x, labels = widen_both(given, as_given)
+    dtype, keep, classes = x.dtype, inputs.where, inputs.classes
+    labels = drop(labels, keep, classes=True)
+    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    if inputs.label_smoothing is not None:
+        alpha = jnp.asarray(inputs.label_smoothing, dtype)
+        labels = (1 - alpha) * labels + alpha * _uniform(x, None, classes)
+    if inputs.class_weights is not None:
+        labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
+    if loss is cross_entropy_of:
+        plain = inputs.label_smoothing is None and inputs.class_weights is None
+        weights = as_given if plain else labels
+        value = expected_nll(x, labels, keep, classes, given=(given, weights))
+    else:
+        value = _expected(x, labels, keep, loss, parameter, classes)
+    if inputs.z_loss is not None:
+        log_z = log_normalizer(x, keep, classes)
+        value += jnp.asarray(inputs.z_loss, dtype) * log_z**2
+    return drop(value, keep)
+
+
+def _uniform(x: Array, weights: Array | None, classes: Classes) -> Array:
+    """The uniform distribution over the classes that x allows, times their weights."""
+    spread = uniform(x > -jnp.inf, classes).astype(x.dtype)
+    return spread if weights is None else spread * weights
+
+
+def _expected(
+    x: Array,
+    weights: Array,
+    keep: Array | None,
+    loss: PairLoss,
+    parameter: Array | None,
+    classes: Classes,
+) -> Array:
+    """Σ_j w_j·loss of class j."""
+    nll, one_minus_prob, _ = class_pairs(x, keep, classes)
+    return classes.sum(product(weights, loss(nll, one_minus_prob, parameter)))
+
+
+def regularized(
+    value: Array,
+    smooth: Array | None,
+    log_normalizer: Array,
+    label_smoothing: ArrayLike | None,
+    z_loss: ArrayLike | None,
+) -> Array:
+    """The label's loss, with its mean over the classes mixed in, and the z-loss."""
+    if label_smoothing is not None and smooth is not None:
+        alpha = jnp.asarray(label_smoothing, value.dtype)
+        value = product(1 - alpha, value) + alpha * smooth
+    if z_loss is not None:
+        value += jnp.asarray(z_loss, value.dtype) * log_normalizer**2
+    return value
+
+
+@jax.custom_jvp
+def binary_cross_entropy_of(x: Array, y: Array, positive: Array) -> Array:
+    """The binary loss of logits x, labels y and weights of positives."""
+    yes, no = sigmoid_pair(x), sigmoid_pair(-x)
+    return product(positive * y, yes.nll) + product(1 - y, no.nll)
+
+
+@binary_cross_entropy_of.defjvp
+def _binary_cross_entropy_jvp(primals, tangents):
+    x, y, positive = primals
+    dx, dy, d_positive = tangents
+    yes, no = sigmoid_pair(x), sigmoid_pair(-x)
+    wrt_x = (1 - y) * no.one_minus_prob - positive * y * yes.one_minus_prob
+    # P·softplus(−x) − softplus(x) without its cancellation. An infinite logit has
+    # settled its label: no derivative there.
+    finite = jnp.where(jnp.isinf(x), 0, x)
+    smaller = jnp.minimum(yes.nll, no.nll)
+    wrt_y = (positive - 1) * smaller - finite * jnp.where(x >= 0, 1, positive)
+    tangent = (
+        wrt_x * dx + wrt_y * dy + y * jnp.where(jnp.isinf(x), 0, yes.nll) * d_positive
+    )
+    return binary_cross_entropy_of(x, y, positive), tangent

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an array lives: the one room that asks JAX, which knows it from types alone.
+
+An array may be found in five situations, and each part of the library meets them so:
+
+- **Whole**: on one device, no mesh. Dense losses take a few rows at a time on CPU
+  (`row_groups`); heads put dropped positions last and skip chunks of them (`chunks`).
+- **Automatic** axes: XLA spreads the array as it likes, and its type only names the
+  mesh. Rows of a group, and of a chunk, are a stride apart, so that each device has a
+  share of them; nothing is reordered, and a classifier's gradient is not cut in blocks.
+- **Explicit** axes: the type says which mesh axis divides which array axis. Rows are
+  taken all at once, a label's logit is a masked sum and no gather, and a head runs
+  under `shard_map` on what each device holds (`_heads.explicit`).
+- **Manual** axes: inside `shard_map`, each device has its own. The type says along
+  which axes values may differ (`varying`); loops take all that they carry as differing
+  along the same ones, so that a gradient is summed over devices once, after the loop.
+- **Sliced classes**: manual, and the devices of `vocab_axis_name` hold different
+  classes of the same positions. What is added up over the classes is added up over
+  these devices too, by `class_axis.ClassAxis`.
+"""
+
+import math
+
+import jax
+from jax import Array, lax
+from jax.sharding import AbstractMesh, AxisType, Mesh
+
+from .._types import PyTree
+
+
+def varying(x: Array) -> frozenset[str]:
+    """The manual axes along which a value may differ, as JAX's types know."""
+    return jax.typeof(x).manual_axis_type.varying
+
+
+def vary(x: Array, names: frozenset[str]) -> Array:
+    """x, marked as differing along these axes too, so that its gradient is summed once.
+
+    `lax.pcast` changes the type alone; its transpose is the sum over the axes.
+    """
+    missing = tuple(sorted(names - varying(x)))
+    return lax.pcast(x, missing, to="varying") if missing else x
+
+
+def aligned(
+    sliced: PyTree, whole: PyTree, class_names: frozenset[str]
+) -> tuple[PyTree, PyTree]:
+    """Both trees, all arrays marked as varying along every axis that any varies along.
+
+    For loops, which must keep the types of what they carry. `class_names` are the axes
+    the classes are sliced over: only the arrays of `sliced` differ along these.
+    """
+    every = map(varying, jax.tree.leaves((sliced, whole)))
+    names = frozenset().union(*every) - class_names
+    return (
+        jax.tree.map(lambda x: vary(x, names | class_names), sliced),
+        jax.tree.map(lambda x: vary(x, names), whole),
+    )
+
+
+def spec_of(x: Array) -> tuple[str | tuple[str, ...] | None, ...]:
+    """The explicit mesh axes that divide each axis of x; None where it is whole."""
+    spec = tuple(jax.typeof(x).sharding.spec)
+    return spec + (None,) * (x.ndim - len(spec))
+
+
+def is_sharded(x: Array) -> bool:
+    """Whether the type of x names mesh axes: cutting its rows would move them."""
+    return any(spec_of(x))
+
+
+def mesh_of(x: Array) -> Mesh | AbstractMesh:
+    """The mesh that x is on; one without axes where there is none."""
+    return jax.typeof(x).sharding.mesh
+
+
+def spread_over(x: Array) -> int:
+    """How many devices XLA may have spread x over: all but those of manual axes."""
+    mesh = mesh_of(x)
+    axes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    return math.prod(n for n, kind in axes if kind != AxisType.Manual)
+
+
+def axis_names(*axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The mesh axes of some entries of a spec, in one tuple."""
+    given = (() if a is None else (a,) if isinstance(a, str) else a for a in axes)
+    return sum(given, ())

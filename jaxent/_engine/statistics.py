@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dense engine: the few numbers that every softmax loss is a function of.
+
+All are made of the sums of `sums` over x − c, non-negative terms in which nothing
+cancels. The sums are constants to differentiation: each function here has a rule of
+its own, written in functions that have one, so that every order stays accurate.
+"""
+
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .class_axis import WHOLE, Classes
+from .elementary import exp, log, log1p, quotient
+from .exact import Pair, difference, product, widen
+from .labels import drop
+from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
+
+
+class SoftmaxStatistics(NamedTuple):
+    """What a loss of your own may need of one position's logits x and label y.
+
+    Each array has the shape of the labels. All but `correct` are differentiable
+    any number of times, and keep their relative accuracy at saturation.
+    """
+
+    nll: Array
+    """−log p_y in nats: the cross-entropy. Accurate near p_y = 1, where it is tiny."""
+    one_minus_prob: Array
+    """1 − p_y. Accurate near p_y = 1."""
+    log_normalizer: Array
+    """log Σ_j exp(x_j)."""
+    label_logit: Array
+    """x_y."""
+    correct: Array
+    """Whether x_y is the largest logit (bool; a tie for the largest counts)."""
+
+
+class LabelNumbers(NamedTuple):
+    """Of one class y of each position; any of them may be differentiated but c."""
+
+    nll: Array
+    one_minus_prob: Array
+    log_total: Array
+    """log Σ_j exp(x_j − c)."""
+    label_logit: Array
+    largest: Array
+    """c = max_j x_j, a constant."""
+
+
+def label_numbers(
+    x: Array,
+    labels: Array,
+    keep: Array | None = None,
+    *,
+    given: Array,
+    classes: Classes = WHOLE,
+) -> LabelNumbers:
+    """Of logits x [..., V], widened from those `given`, whose sums need less memory;
+    of dropped positions nothing is read.
+    """
+    sums = _dropped(rest_of(given, labels, classes), keep)
+    return _label_numbers(x, labels, keep, sums)
+
+
+Sums = TypeVar("Sums", Rest, tuple[Rest, Weights])
+
+
+def _dropped(sums: Sums, keep: Array | None) -> Sums:
+    return jax.tree.map(lambda a: drop(a, keep), sums)
+
+
+def statistics(x: Array, labels: Array, classes: Classes = WHOLE) -> SoftmaxStatistics:
+    """Of logits x [..., V], any float dtype, for class ids [...] in [0, V)."""
+    n = label_numbers(widen(x), labels, given=x, classes=classes)
+    return SoftmaxStatistics(
+        n.nll,
+        n.one_minus_prob,
+        n.largest + n.log_total,
+        n.label_logit,
+        n.label_logit == n.largest,
+    )
+
+
+def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
+    """The label's pair, log Σ_j exp(x_j − c), and p of a class at the others' largest.
+
+    With m = x_y − c' it is, over the larger of both (Blanchard, Higham & Higham 2021,
+    Alg. 4.1), log1p(t·exp(−m)), or log(t + exp(m)) − m: no term cancels. What x_y − c'
+    rounds off is carried along: there is one of it, not V.
+    """
+    label_logit = sums.label_logit
+    others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
+    m, low = difference(label_logit, others)
+    # +inf is no logit, and no distance from it is a number.
+    m = jnp.where(label_logit == jnp.inf, jnp.nan, m)
+    ahead = m >= 0
+    e = exp(-jnp.abs(m))
+    e -= e * jnp.where(ahead, low, -low)
+    rest, own = jnp.where(ahead, sums.total * e, sums.total), jnp.where(ahead, 1, e)
+    total = rest + own
+    log_total = jnp.where(ahead, log1p(rest), log(total))
+    nll = log_total - jnp.where(ahead, 0, m)
+    return (
+        Pair(nll, quotient(rest, total), quotient(own, total)),
+        log_total,
+        quotient(jnp.where(ahead, e, 1), total),
+    )
+
+
+@jax.custom_jvp
+def _label_numbers(
+    x: Array, labels: Array, keep: Array | None, sums: Rest
+) -> LabelNumbers:
+    del x, labels, keep
+    pair, log_total, _ = pair_of(sums)
+    largest = jnp.maximum(sums.largest, sums.label_logit)
+    return LabelNumbers(
+        pair.nll, pair.one_minus_prob, log_total, sums.label_logit, largest
+    )
+
+
+@_label_numbers.defjvp
+def _label_numbers_jvp(primals, tangents):
+    x, labels, _, sums = primals
+    n, classes = _label_numbers(*primals), sums.classes
+    p, own = _probabilities(*primals)
+    dx, hit = tangents[0], one_hot(labels, x, classes)
+    # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
+    slope = jnp.where(hit, -n.one_minus_prob[..., None], p)
+    d_nll = classes.sum(slope * dx)
+    d_log_total = classes.sum(p * dx)
+    # A label out of range, −1, reads them all: its gradient is then NaN throughout.
+    d_label = classes.sum(jnp.where(hit | (labels < 0)[..., None], dx, 0))
+    constant = jnp.zeros_like(n.largest)
+    return n, LabelNumbers(d_nll, own * d_nll, d_log_total, d_label, constant)
+
+
+@jax.custom_jvp
+def _probabilities(
+    x: Array, labels: Array, keep: Array | None, sums: Rest
+) -> tuple[Array, Array]:
+    """p of each class, [..., V], and that of the label."""
+    pair, _, scale = pair_of(sums)
+    p = exp_from(x, sums.largest[..., None]) * scale[..., None]
+    p = jnp.where(one_hot(labels, x, sums.classes), pair.prob[..., None], p)
+    return drop(p, keep, classes=True), pair.prob
+
+
+@_probabilities.defjvp
+def _probabilities_jvp(primals, tangents):
+    x, labels, _, sums = primals
+    (p, own), classes = _probabilities(*primals), sums.classes
+    d = _from_top(x, sums, tangents[0])
+    d -= classes.sum(p * d, keepdims=True)
+    d_label = classes.sum(jnp.where(one_hot(labels, x, classes), d, 0))
+    return (p, own), (p * d, own * d_label)
+
+
+def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
+    """dx less that of the likeliest class: its own is then 0, and in
+    dp_j = p_j·(dx_j − Σ p·dx) no p near 1 is left to subtract from 1.
+    """
+    top = x == jnp.maximum(sums.largest, sums.label_logit)[..., None]
+    count = sums.classes.sum(top.astype(dx.dtype), keepdims=True)
+    shift = sums.classes.sum(jnp.where(top, dx, 0), keepdims=True)
+    # Not dx − shift there: transposed, that is a difference of what the others add to.
+    return jnp.where(top & (count == 1), 0, dx - shift / jnp.maximum(count, 1))
+
+
+def class_pairs(x: Array, keep: Array | None = None, classes: Classes = WHOLE) -> Pair:
+    """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
+    return _class_pairs(x, keep, _dropped(top_of(x, classes), keep))
+
+
+def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
+    return drop(top.label_logit[..., None] - x, keep, classes=True)
+
+
+@jax.custom_jvp
+def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
+    pair, log_total, scale = pair_of(top)
+    distance = _distance(x, keep, top)
+    prob = exp_from(x, top.largest[..., None]) * scale[..., None]
+    prob = drop(prob, keep, classes=True)
+    # Only at the top can 1 − p cancel, since every other p is at most ½.
+    others = Pair(distance + log_total[..., None], 1 - prob, prob)
+    at_top = Pair(*(a[..., None] for a in pair))
+    return Pair(
+        *(jnp.where(distance == 0, *p) for p in zip(at_top, others, strict=True))
+    )
+
+
+@_class_pairs.defjvp
+def _class_pairs_jvp(primals, tangents):
+    x, keep, top = primals
+    pairs, classes = _class_pairs(*primals), top.classes
+    dx, is_top = tangents[0], _distance(x, keep, top) == 0
+    d_rest = classes.sum(jnp.where(is_top, 0, pairs.prob) * dx, keepdims=True)
+    d_log_total = classes.sum(pairs.prob * dx, keepdims=True)
+    # dx_j leaves 1 − p_j of itself: only a top of its own may have next to nothing.
+    alone = is_top & (top.largest < top.label_logit)[..., None]
+    d_nll = jnp.where(alone, d_rest - pairs.one_minus_prob * dx, d_log_total - dx)
+    return pairs, Pair(d_nll, pairs.prob * d_nll, -pairs.prob * d_nll)
+
+
+def log_normalizer(
+    x: Array, keep: Array | None = None, classes: Classes = WHOLE
+) -> Array:
+    """log Σ_j exp(x_j)."""
+    return _log_normalizer(x, keep, _dropped(top_of(x, classes), keep))
+
+
+@jax.custom_jvp
+def _log_normalizer(x: Array, keep: Array | None, top: Rest) -> Array:
+    del x, keep
+    return top.label_logit + pair_of(top)[1]
+
+
+@_log_normalizer.defjvp
+def _log_normalizer_jvp(primals, tangents):
+    prob, classes = _class_pairs(*primals).prob, primals[2].classes
+    return _log_normalizer(*primals), classes.sum(prob * tangents[0])
+
+
+def expected_nll(
+    x: Array,
+    weights: Array,
+    keep: Array | None = None,
+    classes: Classes = WHOLE,
+    *,
+    given: tuple[Array, Array],
+) -> Array:
+    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0.
+
+    Of logits and weights widened from those `given`, whose sums need less memory.
+    """
+    top, sums = _dropped(weighted_of(*given, classes), keep)
+    return _expected_nll(x, weights, keep, top, sums)
+
+
+@jax.custom_jvp
+def _expected_nll(
+    x: Array, weights: Array, keep: Array | None, top: Rest, sums: Weights
+) -> Array:
+    del x, weights, keep
+    return sums.distance + product(sums.at_top + sums.off_top, pair_of(top)[1])
+
+
+@_expected_nll.defjvp
+def _expected_nll_jvp(primals, tangents):
+    x, weights, keep, top, _ = primals
+    dx, d_weights = tangents[:2]
+    nll, one_minus_prob, prob = _class_pairs(x, keep, top)
+    at_top, off_top = _shares(*primals)
+    # (Σ w)·p − w = p·(Σ w − w) − w·(1 − p); Σ w − w cancels where w is nearly all,
+    # which only matters where p is not small: at the top.
+    is_top = _distance(x, keep, top) == 0
+    top_first = off_top + (at_top - weights)
+    others = jnp.where(is_top, top_first, at_top + off_top - weights)
+    slope = prob * others - weights * one_minus_prob
+    # An infinite loss is settled: it does not move with its weight.
+    finite = jnp.where(jnp.isinf(nll), 0, nll)
+    tangent = top.classes.sum(slope * dx + finite * d_weights)
+    return _expected_nll(*primals), tangent
+
+
+@jax.custom_jvp
+def _shares(
+    x: Array, weights: Array, keep: Array | None, top: Rest, sums: Weights
+) -> tuple[Array, Array]:
+    """The weight at the top and off it, keeping the class axis."""
+    del x, weights, keep, top
+    return sums.at_top[..., None], sums.off_top[..., None]
+
+
+@_shares.defjvp
+def _shares_jvp(primals, tangents):
+    x, _, keep, top, _ = primals
+    is_top, classes = _distance(x, keep, top) == 0, top.classes
+    d_at_top = classes.sum(jnp.where(is_top, tangents[1], 0), keepdims=True)
+    d_off_top = classes.sum(jnp.where(is_top, 0, tangents[1]), keepdims=True)
+    return _shares(*primals), (d_at_top, d_off_top)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sums over the classes that softmax is made of, as fast as a platform has them.
+
+All are taken over x − c, c the largest logit that enters them, so that no offset of
+the logits matters. Each is one arithmetic in two shapes: on CPU a few rows at a time,
+which stay in the cache while XLA masks them, finds the largest and sums; elsewhere in
+one pass that carries the sums of what it has seen. None is differentiated: the rules
+of `statistics` are.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .class_axis import WHOLE, Classes
+from .elementary import exp
+from .exact import product, widen, widen_both
+from .placement import is_sharded
+from .row_groups import by_groups
+
+
+class Rest(NamedTuple):
+    """All classes but the label's, and the label's, of each position."""
+
+    largest: Array
+    """c' = max_{j≠y} x_j; −inf if there are no others."""
+    total: Array
+    """Σ_{j≠y} exp(x_j − c')."""
+    label_logit: Array
+    classes: Classes = WHOLE
+
+
+class Weights(NamedTuple):
+    """Sums of w ≥ 0, a weight for each class, of each position."""
+
+    distance: Array
+    """Σ_j w_j·(c − x_j), c = max_j x_j."""
+    at_top: Array
+    """Σ w_j of the classes with the largest logit."""
+    off_top: Array
+    """Σ w_j of all others."""
+
+
+def one_hot(labels: Array, like: Array, classes: Classes = WHOLE) -> Array:
+    """Whether class j is the label; never a gather, so that sharded classes stay so."""
+    ids = lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
+    return classes.local(labels, like.shape[-1])[..., None] == ids
+
+
+def rest_of(x: Array, labels: Array, classes: Classes = WHOLE) -> Rest:
+    """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
+    own = classes.local(labels, x.shape[-1])
+    found = lax.platform_dependent(
+        lax.stop_gradient(x),
+        own,
+        cpu=functools.partial(by_groups, _rest),
+        default=_rest_in_one_pass,
+    )
+    rest, here = Rest(*found), (own >= 0) & (own < x.shape[-1])
+    return _merged(rest, here, classes) if classes.names else rest
+
+
+def _merged(rest: Rest, here: Array, classes: Classes) -> Rest:
+    """Of all slices, each with its own rest and its label, if that is here."""
+    largest = classes.most(rest.largest)
+    total = rest.total * exp_from(rest.largest, largest)
+    label_logit = jnp.where(here, rest.label_logit, 0)
+    total, label_logit = classes.merge(jnp.stack([total, label_logit]))
+    return Rest(_unless_nan(largest, total), total, label_logit, classes)
+
+
+def _unless_nan(largest: Array, total: Array) -> Array:
+    """A collective maximum may miss a NaN; the sum never does."""
+    return jnp.where(jnp.isnan(total), total, largest)
+
+
+def top_of(x: Array, classes: Classes = WHOLE) -> Rest:
+    """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
+    found = lax.platform_dependent(
+        lax.stop_gradient(x),
+        cpu=functools.partial(by_groups, _top),
+        default=_top_in_one_pass,
+    )
+    rest = Rest(*found)
+    return _merged_tops(rest, classes) if classes.names else rest
+
+
+def _merged_tops(own: Rest, classes: Classes) -> Rest:
+    """Of all slices, each with its own top: the others' tops join the rest."""
+    top = classes.most(own.label_logit)
+    leads = own.label_logit == top
+    below = classes.most(jnp.where(leads, own.largest, own.label_logit))
+    total = own.total * exp_from(own.largest, below)
+    total += jnp.where(leads, 0, exp_from(own.label_logit, below))
+    total, leaders = classes.merge(jnp.stack([total, leads.astype(total.dtype)]))
+    top = _unless_nan(top, total)
+    return _tied(Rest(below, total, top, classes), leaders - 1)
+
+
+def _tied(rest: Rest, others: Array) -> Rest:
+    """With as many others at the top, a number ≥ 0, as the label."""
+    below, total, top, _ = rest
+    tied = total * exp_from(below, top) + others
+    return rest._replace(
+        largest=jnp.where(others > 0, top, below),
+        total=jnp.where(others > 0, tied, total),
+    )
+
+
+def weighted_of(
+    x: Array, weights: Array, classes: Classes = WHOLE
+) -> tuple[Rest, Weights]:
+    """`top_of` logits [..., V], and the sums of weights [..., V], of any dtypes."""
+    x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
+    if classes.names:
+        top = top_of(x, classes)
+        sums = jnp.stack(_weights(*widen_both(x, weights), top.label_logit))
+        return top, Weights(*classes.merge(sums))
+    return lax.platform_dependent(
+        x,
+        weights,
+        cpu=functools.partial(by_groups, _weighted),
+        default=_weighted_in_one_pass,
+    )
+
+
+def _weighted(x: Array, weights: Array) -> tuple[Rest, Weights]:
+    x, weights = widen_both(x, weights)
+    top = _top(x)
+    return top, _weights(x, weights, top.label_logit)
+
+
+def _weights(x: Array, weights: Array, top: Array) -> Weights:
+    hit = x == top[..., None]
+    distance = product(weights, top[..., None] - x)
+    at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
+    return Weights(*(jnp.sum(a, axis=-1) for a in (distance, at_top, off_top)))
+
+
+def _rest(x: Array, labels: Array) -> Rest:
+    x = widen(x)
+    hit = one_hot(labels, x)
+    largest, total = _sum_outside(hit, x)
+    if is_sharded(x):
+        label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
+    else:
+        label = labels[..., None]
+        label_logit = jnp.take_along_axis(x, label, axis=-1, mode="clip")[..., 0]
+    return Rest(largest, total, label_logit)
+
+
+def _top(x: Array) -> Rest:
+    x = widen(x)
+    top = jnp.max(x, axis=-1)
+    hit = x == top[..., None]
+    below, total = _sum_outside(hit, x)
+    others = jnp.sum(hit.astype(x.dtype), axis=-1) - 1
+    return _tied(Rest(below, total, top), others)
+
+
+def _sum_outside(hit: Array, x: Array) -> tuple[Array, Array]:
+    """The largest of the logits that are not hit, and Σ exp(x − largest) of them."""
+    # Written once, for both passes: XLA's sum of exponentials does not take a mask.
+    others = lax.optimization_barrier(jnp.where(hit, -jnp.inf, x))
+    largest = jnp.max(others, axis=-1)
+    return largest, jnp.sum(exp_from(others, largest[..., None]), axis=-1)
+
+
+def exp_from(x: Array, largest: Array, exp: Callable = exp) -> Array:
+    """exp(x − largest); 0 where there is none, −inf."""
+    return exp(x - jnp.where(largest == -jnp.inf, 0, largest))
+
+
+def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
+    x = widen(x)
+    hit = one_hot(labels, x)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+
+    def merge(a: tuple, b: tuple) -> tuple:
+        return *_joined(a[:2], b[:2]), jnp.maximum(a[2], b[2])
+
+    others, label = jnp.where(hit, low, x), jnp.where(hit, x, low)
+    counts = (others > low).astype(x.dtype)
+    found = lax.reduce((others, counts, label), (low, zero, low), merge, (x.ndim - 1,))
+    return _without_infinity(*found)
+
+
+def _top_in_one_pass(x: Array) -> Rest:
+    x = widen(x)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+    each = jnp.full_like(x, low), jnp.zeros_like(x), x
+    return _without_infinity(
+        *lax.reduce(each, (low, zero, low), _top_of_two, (x.ndim - 1,))
+    )
+
+
+def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
+    x, weights = widen_both(x, weights)
+    low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
+
+    def seen_from(top: Array, own: Array, *sums: Array) -> Weights:
+        distance, at_top, off_top = sums
+        is_top, all_of_it = own == top, at_top + off_top
+        fall = jnp.where(top == -jnp.inf, 0, top - own)
+        return Weights(
+            distance + product(all_of_it, fall),
+            jnp.where(is_top, at_top, 0),
+            jnp.where(is_top, off_top, all_of_it),
+        )
+
+    def merge(a: tuple, b: tuple) -> tuple:
+        top = _top_of_two(a[:3], b[:3])
+        both = (seen_from(top[2], *c[2:]) for c in (a, b))
+        return *top, *(p + q for p, q in zip(*both, strict=True))
+
+    none = jnp.zeros_like(x)
+    each = jnp.full_like(x, low), none, x, none, weights, none
+    start = low, zero, low, zero, zero, zero
+    found = lax.reduce(each, start, merge, (x.ndim - 1,))
+    return _without_infinity(*found[:3]), Weights(*found[3:])
+
+
+def _top_of_two(a: tuple, b: tuple) -> tuple:
+    """Of two tops the smaller joins the others."""
+    other = jnp.minimum(a[2], b[2])
+    alone = other, (other > -jnp.inf).astype(other.dtype)
+    return *_joined(_joined(a[:2], b[:2]), alone), jnp.maximum(a[2], b[2])
+
+
+def _joined(a: tuple, b: tuple) -> tuple[Array, Array]:
+    """The largest of both, and the sum of both over it, by one exponential."""
+    (x, s), (y, t) = a, b
+    largest = jnp.maximum(x, y)
+    shrink = exp_from(jnp.minimum(x, y), largest)
+    return largest, jnp.where(x >= y, s + t * shrink, s * shrink + t)
+
+
+def _without_infinity(largest: Array, total: Array, label_logit: Array) -> Rest:
+    """NaN in place of a sum over +inf: no exponential met it."""
+    return Rest(largest, jnp.where(largest == jnp.inf, jnp.nan, total), label_logit)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The token-chunk engine: functions of logits that are never all alive.
+
+A head is hidden @ classifier.T + bias. The positions are taken a chunk at a time:
+logits, whatever is made of them, and, where a gradient is wanted of a sum, the
+gradient at once, so that each product is computed once (6·N·d·V operations, forward
+and backward) and the logits are forgotten. Results per position are differentiated
+by computing each chunk again (8·N·d·V).
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .._engine.exact import computing_dtype, widen
+from .._engine.linear import Head, logits_of, matmul
+from .._engine.placement import aligned, spread_over, varying
+from .._types import PyTree
+from .chunks import Plan, Rows, cut, scan
+
+ChunkLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
+"""(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar."""
+
+
+BUFFERS = 2
+"""Arrays of a chunk's logits alive at once: logits, and exponentials or gradient."""
+
+BLOCK = 16 * 2**20
+"""Bytes of the classifier's gradient that are computed before they are added up."""
+
+
+def chunked_sum(
+    loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: PyTree
+) -> Array:
+    """Σ over chunks of `loss`; its gradient costs no second pass over the classes."""
+    heads, (rows, shared) = aligned(heads, (rows, shared), rows.classes.names)
+    return _chunked_sum(loss, plan, heads, rows.weights, shared, rows)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _chunked_sum(loss, plan, heads, weights, shared, rows):
+    rows = rows._replace(weights=weights)
+    # No sums over the classifier here to spread over many rows: smaller chunks do.
+    plan = cut(
+        rows.keep.shape[0], math.ceil(plan.size / 4),
+        compact=plan.compact, devices=plan.devices,
+    )  # fmt: skip
+
+    def body(total, chunk):
+        hiddens, rows = chunk
+        chunk_heads = _with_hidden(heads, hiddens)
+        logits = tuple(logits_of(head) for head in chunk_heads)
+        return total + loss(logits, rows, shared), None
+
+    total, _ = scan(body, _zero(rows), heads, rows, plan)
+    return total
+
+
+def _chunked_sum_jvp(loss, plan, primals, tangents):
+    heads, weights, shared, rows = primals
+    value, gradient = _value_and_gradient(loss, plan, heads, weights, shared, rows)
+
+    # An argument that is not differentiated has a symbolic zero, and its part of the
+    # sweep above is dead code.
+    def is_zero(x: object) -> bool:
+        return isinstance(x, jax.custom_derivatives.SymbolicZero)
+
+    tangent = jnp.zeros((), value.dtype)
+    pairs = zip(
+        jax.tree.leaves(gradient),
+        jax.tree.leaves(tangents[:3], is_leaf=is_zero),
+        strict=True,
+    )
+    for slope, dx in pairs:
+        if not is_zero(dx):
+            part = jnp.sum(slope * dx.astype(slope.dtype))
+            sliced = rows.classes.names & varying(part)
+            tangent += rows.classes.merge(part) if sliced else part
+    return value, tangent
+
+
+_chunked_sum.defjvp(_chunked_sum_jvp, symbolic_zeros=True)
+
+
+def _value_and_gradient(loss, plan, heads, weights, shared, rows):
+    """One sweep: per chunk the logits, the loss, its gradient, and two products."""
+    rows = rows._replace(weights=weights)
+    wide = functools.partial(jax.tree.map, _wide_zeros)
+
+    def body(carry, chunk):
+        total, d_classifiers, d_biases, d_shared = carry
+        hiddens, rows = chunk
+        chunk_heads = _with_hidden(heads, hiddens)
+        logits = tuple(logits_of(head) for head in chunk_heads)
+
+        def of_floats(logits, weights, shared):
+            return loss(logits, rows._replace(weights=weights), shared)
+
+        value, (d_logits, d_weights, d_chunk_shared) = jax.value_and_grad(
+            of_floats, argnums=(0, 1, 2)
+        )(logits, rows.weights, shared)
+        d_hiddens = []
+        for i, (head, slope) in enumerate(zip(chunk_heads, d_logits, strict=True)):
+            half = slope.astype(head.hidden.dtype)
+            d_hiddens.append(matmul(half, head.classifier, (1, 0)))
+            d_classifiers[i] = _add_product(d_classifiers[i], half, head.hidden)
+            if head.bias is not None:
+                d_biases[i] += jnp.sum(slope, axis=0)
+        d_shared = jax.tree.map(jnp.add, d_shared, d_chunk_shared)
+        carry = total + value, d_classifiers, d_biases, d_shared
+        return carry, (tuple(d_hiddens), d_weights)
+
+    start = (
+        _zero(rows),
+        [_wide_zeros(head.classifier) for head in heads],
+        [None if head.bias is None else _wide_zeros(head.bias) for head in heads],
+        wide(shared),
+    )
+    carry, slopes = scan(body, start, heads, rows, plan)
+    total, d_classifiers, d_biases, d_shared = carry
+    d_hiddens, d_weights = slopes
+    d_heads = tuple(map(Head, d_hiddens, d_classifiers, d_biases))
+    return total, (d_heads, d_weights, d_shared)
+
+
+def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
+    """total + slope.T @ hidden, block by block: no second array of the total's size.
+
+    Adding up is all the memory traffic there is, and a block of it stays in cache.
+    """
+    rows = total.shape[0]
+    block = max(min(BLOCK // (total.itemsize * total.shape[1]), rows), 1)
+    if spread_over(total) > 1:
+        # Of classes that XLA has sharded, it would gather every block.
+        block = rows
+
+    def add(total: Array, start: Array | int, size: int) -> Array:
+        part = lax.dynamic_slice_in_dim(slope, start, size, axis=1)
+        old = lax.dynamic_slice_in_dim(total, start, size)
+        new = old + matmul(part, hidden, (0, 0))
+        return lax.dynamic_update_slice_in_dim(total, new, start, axis=0)
+
+    whole, rest = divmod(rows, block)
+    total = lax.fori_loop(0, whole, lambda i, t: add(t, i * block, block), total)
+    return add(total, whole * block, rest) if rest else total
+
+
+def chunked_map(
+    function: Callable[[tuple[Array, ...], Rows, PyTree], PyTree],
+    plan: Plan,
+    heads: tuple[Head, ...],
+    rows: Rows,
+    shared: PyTree,
+) -> PyTree:
+    """`function` of each chunk's logits, one result a position, in order."""
+    heads, (rows, shared) = aligned(heads, (rows, shared), rows.classes.names)
+    # Classifiers widened once, so that their gradients add up in float32.
+    heads = tuple(
+        head._replace(classifier=widen(head.classifier), bias=_wide(head.bias))
+        for head in heads
+    )
+
+    def body(_, chunk):
+        hiddens, rows = chunk
+        chunk_heads = _with_hidden(heads, hiddens)
+        logits = tuple(_projection(head) for head in chunk_heads)
+        return None, function(logits, rows, shared)
+
+    return scan(body, None, heads, rows, plan)[1]
+
+
+@jax.custom_jvp
+def _mixed_matmul(hidden: Array, classifier: Array) -> Array:
+    """hidden @ classifier.T in hidden's dtype; the classifier's gradient is wide."""
+    return matmul(hidden, classifier.astype(hidden.dtype), (1, 1))
+
+
+@_mixed_matmul.defjvp
+def _mixed_matmul_jvp(primals, tangents):
+    (hidden, classifier), (d_hidden, d_classifier) = primals, tangents
+    tangent = _mixed_matmul(d_hidden, classifier)
+    return _mixed_matmul(hidden, classifier), tangent + lax.dot_general(
+        hidden,
+        d_classifier,
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=tangent.dtype,
+    )
+
+
+def _projection(head: Head) -> Array:
+    x = _mixed_matmul(head.hidden, head.classifier)
+    return x if head.bias is None else x + jnp.broadcast_to(head.bias, x.shape)
+
+
+def _with_hidden(heads, hiddens):
+    return tuple(
+        head._replace(hidden=x) for head, x in zip(heads, hiddens, strict=True)
+    )
+
+
+def _wide(x: Array | None) -> Array | None:
+    return None if x is None else widen(x)
+
+
+def _wide_zeros(x: Array) -> Array:
+    return jnp.zeros_like(x, computing_dtype(x))
+
+
+def _zero(rows: Rows) -> Array:
+    return _wide_zeros(rows.weights[:0].sum())

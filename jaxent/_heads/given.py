@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fused heads are given: checked at the door, laid out for the engine."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from .. import _checks, _options
+from .._engine.class_axis import Classes, sliced
+from .._engine.exact import computing_dtype
+from .._engine.labels import class_ids, drop, kept
+from .._engine.linear import Head
+from .._engine.placement import spread_over
+from .._types import AxisName, Shape
+from .chunked import BUFFERS
+from .chunks import Plan, Rows, cut
+
+DEFAULT_MEMORY = 144 * 10**6
+
+
+class Given(NamedTuple):
+    """The arrays, as they came: hidden and labels with any batch axes."""
+
+    heads: tuple[Head, ...]
+    labels: Array | None
+    where: Array | None
+    weights: Array | None
+    classes: Classes
+
+
+class Settings(NamedTuple):
+    """What a kernel is compiled for."""
+
+    plan: Plan
+    ignore_index: int | None
+    checked: str | None
+
+
+def given_head(
+    call: str,
+    heads: tuple[Head, ...],
+    *,
+    labels: ArrayLike | None,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+    ignore_index: int | None,
+    memory: int | str | None,
+    vocab_axis_name: AxisName | None,
+) -> tuple[Given, Settings]:
+    """The checks that all fused heads share, and how they are cut into chunks."""
+    batch = heads[0].hidden.shape[:-1]
+    if labels is not None:
+        full = (*batch, heads[0].classifier.shape[0])
+        labels = _checks.class_ids(call, labels, batch, full)
+    where = _checks.positions(call, where, batch)
+    if weights is not None:
+        weights = _checks.weights(call, "weights", weights)
+        _checks.same_shape(call, "weights", weights, batch, "labels")
+    index = _options.ignored(call, ignore_index)
+    compact = drops(where, weights, index)
+    plan = _plan(call, heads, memory, compact=compact)
+    settings = Settings(plan, index, _checks.checked(call))
+    classes = sliced(call, vocab_axis_name)
+    return Given(heads, labels, where, weights, classes), settings
+
+
+def drops(where: Array | None, weights: Array | None, index: int | None) -> bool:
+    """Whether some positions may be dropped."""
+    return any(x is not None for x in (where, weights, index))
+
+
+def _plan(
+    call: str, heads: tuple[Head, ...], memory: int | str | None, *, compact: bool
+) -> Plan:
+    """As many positions a chunk as the budget has room for the logits of."""
+    row = sum(
+        BUFFERS * h.classifier.shape[0] * max(h.hidden.dtype.itemsize, 4) for h in heads
+    )
+    budget = _options.size(call, memory, max(DEFAULT_MEMORY, row))
+    if budget < row:
+        must = f"be at least {row} bytes, the logits of one position and their gradient"
+        remedy = "Raise it, or leave it out."
+        _checks.fail(ValueError, call, "memory", must, memory, remedy)
+    positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
+    devices = spread_over(heads[0].hidden)
+    return cut(positions, budget // row, compact=compact, devices=devices)
+
+
+class Laid(NamedTuple):
+    """The same, with one axis of N positions, for the engine."""
+
+    heads: tuple[Head, ...]
+    rows: Rows
+    batch: Shape
+
+
+def laid(given: Given, settings: Settings) -> Laid:
+    batch = given.heads[0].hidden.shape[:-1]
+    where, weights, labels = (
+        None if x is None else x.reshape(-1)
+        for x in (given.where, given.weights, given.labels)
+    )
+    keep = where if labels is None else kept(labels, where, settings.ignore_index)
+    computed = keep
+    if weights is not None:
+        computed = (weights != 0) if keep is None else (weights != 0) & keep
+    if labels is not None:
+        count = given.classes.count(given.heads[0].classifier.shape[0])
+        # Ids out of range become −1: the loss of the chunk makes that NaN.
+        labels, _ = class_ids(settings.checked, labels, computed, count)
+    heads = []
+    for x, w, bias in given.heads:
+        dtype = x.dtype if x.dtype == w.dtype else computing_dtype(x, w)
+        # Dropped here, where it is cheap, and not from the logits of each chunk.
+        x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), computed, classes=True)
+        heads.append(Head(x, w.astype(dtype), bias))
+    n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
+    factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
+    computed = jnp.ones(n, bool) if computed is None else computed
+    rows = Rows(factor, computed, labels, given.classes)
+    return Laid(tuple(heads), rows, batch)

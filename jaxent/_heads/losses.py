@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels of the fused heads: the dense engine, run on a chunk of positions."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from .._engine.elementary import tanh
+from .._engine.exact import product
+from .._engine.information import entropy_of_logits, kl_of_logits
+from .._engine.inputs import ClassInputs
+from .._engine.labels import class_ids, drop, kept
+from .._engine.means import divided
+from .._engine.pair_losses import cross_entropy_of, integer_label_loss, regularized
+from .._engine.statistics import statistics
+from .._types import PyTree, Reduction
+from .chunked import chunked_map, chunked_sum
+from .chunks import Rows
+from .explicit import on_devices
+from .given import Given, Settings, laid
+from .kernels.fused_head import How, head_numbers
+
+
+class LinearSoftmaxStatistics(NamedTuple):
+    """What a loss of your own may need of each position, from a fused head.
+
+    As `SoftmaxStatistics`, with two numbers that need all the logits. Each array has
+    the shape of the labels; all but `correct` and `top_id` are differentiable.
+    """
+
+    nll: Array
+    """−log p_y in nats: the cross-entropy."""
+    one_minus_prob: Array
+    """1 − p_y, accurate near p_y = 1."""
+    log_normalizer: Array
+    """log Σ_j exp(x_j)."""
+    label_logit: Array
+    """x_y."""
+    correct: Array
+    """Whether x_y is the largest logit (bool)."""
+    entropy: Array
+    """Entropy of softmax(x), in nats."""
+    top_id: Array
+    """The class of the largest logit (int32; the first of equals)."""
+
+
+RowLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
+"""(logits [C, V] of each head, rows, shared numbers) -> one loss a position."""
+
+
+@functools.partial(
+    jax.jit, static_argnames=("settings", "reduction", "loss"), inline=True
+)
+def reduced(
+    given: Given,
+    shared: PyTree,
+    *,
+    settings: Settings,
+    reduction: Reduction,
+    loss: RowLoss,
+) -> Array:
+    """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
+
+    def weighted(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+        values = loss(logits, rows, shared)
+        return product(rows.weights, drop(values, rows.keep))
+
+    def values(given: Given, shared: PyTree, settings: Settings) -> Array:
+        heads, rows, batch = laid(given, settings)
+        found = chunked_map(weighted, settings.plan, heads, rows, shared)
+        return found.reshape(batch)
+
+    def summed(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+        return jnp.sum(weighted(logits, rows, shared))
+
+    def total(given: Given, shared: PyTree, settings: Settings) -> Array:
+        heads, rows, _ = laid(given, settings)
+        return chunked_sum(summed, settings.plan, heads, rows, shared)
+
+    if reduction == "none":
+        return on_devices(values, given, shared, settings, summed=False)
+    found = on_devices(total, given, shared, settings, summed=True)
+    return _divided(found, given, settings, reduction)
+
+
+reduced_jit = jax.jit(
+    reduced, static_argnames=("settings", "reduction", "loss"), inline=True
+)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("settings", "reduction", "how"), inline=True
+)
+def kernel_cross_entropy(
+    given: Given,
+    shared: PyTree,
+    *,
+    settings: Settings,
+    reduction: Reduction,
+    how: How,
+) -> Array:
+    """The cross-entropy of a fused head, by the kernels of a chip."""
+    (head,), rows, batch = laid(given, settings)
+    assert rows.labels is not None
+    n = head_numbers(how, head, rows.labels, rows.keep)
+    values = regularized(n.nll, n.uniform_nll, n.log_normalizer, **shared)
+    _, poison = class_ids(None, rows.labels, rows.keep, head.classifier.shape[0])
+    values = product(rows.weights, drop(values * poison, rows.keep))
+    if reduction == "none":
+        return values.reshape(batch)
+    return _divided(jnp.sum(values), given, settings, reduction)
+
+
+def _divided(
+    total: Array, given: Given, settings: Settings, reduction: Reduction
+) -> Array:
+    if reduction == "sum":
+        return total
+    batch, keep = given.heads[0].hidden.shape[:-1], given.where
+    if given.labels is not None:
+        keep = kept(given.labels, keep, settings.ignore_index)
+    axes = tuple(range(len(batch)))
+    return divided(total, batch, keep, given.weights, reduction=reduction, axis=axes)
+
+
+@functools.partial(jax.jit, static_argnames="settings", inline=True)
+def linear_statistics(
+    given: Given, shared: PyTree, *, settings: Settings
+) -> LinearSoftmaxStatistics:
+    def values(given: Given, shared: PyTree, settings: Settings):
+        heads, rows, batch = laid(given, settings)
+        s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
+        return jax.tree.map(lambda x: x.reshape(batch), s)
+
+    return on_devices(values, given, shared, settings, summed=False)
+
+
+def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
+    if softcap is None:
+        return logits
+    cap = jnp.asarray(softcap, logits.dtype)
+    # A class that a bias of −inf forbids stays so: tanh would give it −cap.
+    forbidden = logits == -jnp.inf
+    capped = cap * tanh(jnp.where(forbidden, 0, logits) / cap)
+    return jnp.where(forbidden, -jnp.inf, capped)
+
+
+def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+    assert rows.labels is not None
+    x = _capped(logits[0], shared["softcap"])
+    inputs = ClassInputs(
+        x, rows.labels, None, None,
+        shared["class_weights"], shared["label_smoothing"], shared["z_loss"],
+        rows.classes,
+    )  # fmt: skip
+    return integer_label_loss(
+        inputs, checked=None, axis=(1,), ignore_index=None, loss=cross_entropy_of
+    )
+
+
+def statistics_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: PyTree
+) -> LinearSoftmaxStatistics:
+    assert rows.labels is not None
+    x = _capped(logits[0], shared["softcap"])
+    classes = rows.classes
+    labels, poison = class_ids(None, rows.labels, None, classes.count(x.shape[-1]))
+    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(
+        x, labels, classes
+    )
+    poison = poison.astype(x.dtype)
+    s = LinearSoftmaxStatistics(
+        nll * poison,
+        one_minus_prob * poison,
+        log_normalizer,
+        label_logit * poison,
+        correct & (labels >= 0),
+        entropy_of_logits(x, classes),
+        classes.top(x),
+    )
+    return jax.tree.map(lambda a: jnp.where(rows.keep, a, jnp.zeros_like(a)), s)
+
+
+def own_rows(
+    function: Callable[..., Array],
+    logits: tuple[Array, ...],
+    rows: Rows,
+    shared: PyTree,
+) -> Array:
+    """`function` of arrays of one position, and constants."""
+    every = statistics_rows(logits, rows, shared)
+    each = jax.vmap(lambda s: function(s, *shared["constants"]))
+    return each(jax.tree.map(lambda a: a[:, None], every))[:, 0]
+
+
+def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+    """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
+    temperature = jnp.asarray(shared["temperature"], logits[0].dtype)
+    student, teacher = (x / temperature for x in logits)
+    return kl_of_logits(teacher, student, rows.classes)

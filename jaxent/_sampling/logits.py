@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The columns [true | sampled] of the logits, and the dense engines run on them."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from .. import _checks, _options
+from .._checks import fail
+from .._engine.elementary import log
+from .._engine.exact import computing_dtype
+from .._engine.inputs import ClassInputs
+from .._engine.labels import class_ids, drop
+from .._engine.linear import Head, linear_head, matmul
+from .._engine.pair_losses import (
+    binary_cross_entropy_of,
+    cross_entropy_of,
+    distribution_label_loss,
+    integer_label_loss,
+)
+from .._engine.statistics import log_normalizer
+from .._types import Number
+from .candidates import Candidates, renumbered
+
+
+class Given(NamedTuple):
+    """The arrays, as they came: any batch axes; labels may have one axis more."""
+
+    head: Head
+    labels: Array
+    candidates: Candidates
+    where: Array | None
+
+
+class Settings(NamedTuple):
+    """What a kernel is compiled for."""
+
+    checked: str | None
+    remove_accidental_hits: bool
+    subtract_log_q: bool
+    num_resampled: int | None = None
+
+
+def given_columns(
+    call: str,
+    hidden: ArrayLike,
+    classifier: ArrayLike,
+    labels: ArrayLike,
+    bias: ArrayLike | None,
+    candidates: Candidates,
+    where: ArrayLike | None,
+) -> Given:
+    """The checks that all sampled losses share."""
+    head = linear_head(call, hidden, classifier, bias)
+    batch = head.hidden.shape[:-1]
+    y = _checks.several_class_ids(call, labels, batch)
+    where = _checks.positions(call, where, batch)
+    return Given(head, y, _checked(call, candidates, y), where)
+
+
+def _checked(call: str, candidates: Candidates, labels: Array) -> Candidates:
+    if not isinstance(candidates, tuple) or len(candidates) != 3:
+        remedy = "Draw them by `jaxent.samplers`, with the labels."
+        kind = type(candidates).__name__
+        fail(TypeError, call, "candidates", "be jaxent.Candidates", kind, remedy)
+    ids = _checks.integers(call, "candidates.ids", candidates[0])
+    own, drawn = (
+        _checks.floats(call, f"candidates.{name}", x)
+        for name, x in zip(Candidates._fields[1:], candidates[1:], strict=True)
+    )
+    if ids.ndim != 1:
+        remedy = "All positions share one draw; for one each, use `jax.vmap`."
+        must = "have shape (num_sampled,)"
+        fail(ValueError, call, "candidates.ids", must, ids.shape, remedy)
+    _checks.same_shape(call, "candidates.true_count", own, labels.shape, "labels")
+    name = "candidates.ids"
+    _checks.same_shape(call, "candidates.sampled_count", drawn, ids.shape, name)
+    return Candidates(ids, own, drawn)
+
+
+def settings_of(call: str, remove_accidental_hits: bool, subtract_log_q: bool):
+    return Settings(
+        _checks.checked(call),
+        _options.flag(call, "remove_accidental_hits", remove_accidental_hits),
+        _options.flag(call, "subtract_log_q", subtract_log_q),
+    )
+
+
+class Columns(NamedTuple):
+    """Logits of N positions: those of their T labels, and of the n candidates."""
+
+    true: Array
+    sampled: Array
+    candidates: Candidates
+    """Counts [N, T] and [n], and ids, numbered as the labels are."""
+    labels: Array
+    keep: Array | None
+
+
+def _columns(given: Given, settings: Settings) -> Columns:
+    (hidden, classifier, bias), labels, candidates, where = given
+    count, width = classifier.shape
+    shape = math.prod(hidden.shape[:-1]), *labels.shape[hidden.ndim - 1 :]
+    shape = shape if len(shape) == 2 else (*shape, 1)
+    labels, own_counts = (x.reshape(shape) for x in (labels, candidates.true_count))
+    keep = several = None
+    if where is not None:
+        keep = where.reshape(-1)
+        several = jnp.broadcast_to(keep[:, None], shape)
+        own_counts = jnp.where(several, own_counts, 1)
+    if settings.checked and settings.subtract_log_q:
+        _checks.drawable(settings.checked, labels, several, own_counts)
+    ids, _ = class_ids(settings.checked, labels, several, count)
+    candidates = candidates._replace(true_count=own_counts)
+
+    # One gather, so that the gradient is one array; each row in it once, so that a half
+    # type's adds up in float32.
+    rows, ids, candidates = renumbered(ids, candidates, num_classes=count)
+    dtype = computing_dtype(hidden, classifier)
+
+    def read(x: Array) -> Array:
+        found = x.at[rows].get(mode="fill", fill_value=jnp.nan, indices_are_sorted=True)
+        return found.astype(dtype)
+
+    table = read(classifier)
+    hidden = drop(hidden.reshape(-1, width).astype(dtype), keep, classes=True)
+    true = jnp.sum(hidden[:, None] * table[ids], axis=-1)
+    sampled = matmul(hidden, table[candidates.ids], (1, 1))
+    if bias is not None:
+        table = read(bias)
+        true += table[ids]
+        sampled += table[candidates.ids][None]
+    return Columns(true, sampled, candidates, ids, keep)
+
+
+def _without_log_q(columns: Columns) -> Columns:
+    """A class that is never drawn has no logarithm: NaN."""
+
+    def log_of(counts: Array) -> Array:
+        counts = counts.astype(columns.true.dtype)
+        return log(jnp.where(counts > 0, counts, jnp.nan))
+
+    _, own, drawn = columns.candidates
+    return columns._replace(
+        true=columns.true - log_of(own), sampled=columns.sampled - log_of(drawn)[None]
+    )
+
+
+def _hits(columns: Columns) -> Array:
+    """[N, n]: whether a candidate is a label of the position."""
+    same = columns.labels[:, :, None] == columns.candidates.ids[None, None]
+    return jnp.any(same, axis=1)
+
+
+def _hardest(columns: Columns, count: int, temperature: Number) -> Columns:
+    """The candidates of the largest log Σ exp over the positions."""
+    scores = lax.stop_gradient(columns.sampled).T
+    scores /= jnp.asarray(temperature, scores.dtype)
+    if columns.keep is not None:
+        scores = jnp.where(columns.keep[None], scores, -jnp.inf)
+    ranks = log_normalizer(scores)
+    _, chosen = lax.top_k(ranks, count)
+    ids, own, drawn = columns.candidates
+    return columns._replace(
+        sampled=columns.sampled[:, chosen],
+        candidates=Candidates(ids[chosen], own, drawn[chosen]),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="settings", inline=True)
+def sampled_softmax(
+    given: Given, temperature: Number | None = None, *, settings: Settings
+) -> Array:
+    columns = _columns(given, settings)
+    if settings.num_resampled is not None:
+        assert temperature is not None
+        columns = _hardest(columns, settings.num_resampled, temperature)
+    if settings.subtract_log_q:
+        columns = _without_log_q(columns)
+    x = jnp.concatenate([columns.true, columns.sampled], axis=1)
+    allowed = None
+    if settings.remove_accidental_hits:
+        every = jnp.ones(columns.true.shape, bool)
+        allowed = jnp.concatenate([every, ~_hits(columns)], axis=1)
+    loss = {"axis": (1,), "loss": cross_entropy_of}
+    if columns.true.shape[1] == 1:
+        y = jnp.zeros(x.shape[0], jnp.int32)
+        inputs = ClassInputs(x, y, columns.keep, allowed)
+        value = integer_label_loss(inputs, checked=None, ignore_index=None, **loss)
+    else:
+        inputs = ClassInputs(x, _targets(columns), columns.keep, allowed)
+        value = distribution_label_loss(inputs, **loss)
+    return value.reshape(given.head.hidden.shape[:-1])
+
+
+@functools.partial(jax.jit, static_argnames="settings", inline=True)
+def nce(given: Given, *, settings: Settings) -> Array:
+    columns = _columns(given, settings)
+    if settings.subtract_log_q:
+        columns = _without_log_q(columns)
+    true, sampled = columns.true, columns.sampled
+    if settings.remove_accidental_hits:
+        # Certainly not drawn: the loss is 0.
+        sampled = jnp.where(_hits(columns), -jnp.inf, sampled)
+    value = _binary(true, 1 / true.shape[1]) + _binary(sampled, 0.0)
+    return drop(value, columns.keep).reshape(given.head.hidden.shape[:-1])
+
+
+def _binary(x: Array, label: float) -> Array:
+    """The sum of each position's binary losses; one label for all."""
+    y, ones = jnp.full_like(x, label), jnp.ones_like(x)
+    return jnp.sum(binary_cross_entropy_of(x, y, ones), axis=1)
+
+
+def _targets(columns: Columns) -> Array:
+    """1/T at each of T labels, and 0 at the candidates."""
+    true = jnp.full_like(columns.true, 1 / columns.true.shape[1])
+    return jnp.concatenate([true, jnp.zeros_like(columns.sampled)], axis=1)
