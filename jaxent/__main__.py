@@ -5,6 +5,8 @@ import argparse
 import importlib
 import sys
 
+from ._errors import Refusal
+
 COMMANDS = {  # a module with `describe(parser)` and `run(arguments) -> exit status`
     "explain": ("_explain.command", "which framework prints which number, and why"),
     "certify": (
@@ -29,9 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     module.describe(own)
     try:
         return module.run(own.parse_args(rest))
+    except Refusal as refusal:
+        print(refusal.error(f"jaxent.{chosen.command}"), file=sys.stderr)
     except (TypeError, ValueError) as error:
         print(error, file=sys.stderr)
-        return 2
+    return 2
 
 
 if __name__ == "__main__":

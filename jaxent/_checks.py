@@ -1,120 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every check and every message: the one place that says no.
+"""Every check of arrays, and what is said where one does not hold.
 
-A message quotes the call and the argument, says what it must be and what it got,
-and what to do. All are raised while tracing, from shapes, dtypes and Python
-values; values of arrays are checked only under `jax.experimental.checkify`.
+All are made while tracing, from shapes, dtypes and Python values; values of arrays are
+checked only under `jax.experimental.checkify`.
 """
 
 import math
 import operator
 import sys
-from typing import NoReturn
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import checkify
 from jax.typing import ArrayLike
 
+from ._errors import fail, quoted
 from ._types import Axis, Shape
 
 
-def fail(
-    kind: type[Exception], call: str, argument: str, must: str, got: object, remedy: str
-) -> NoReturn:
-    """Raise the message that all errors of the library have the form of."""
-    if isinstance(got, Array):
-        got = f"{got.dtype.name}{list(got.shape)}"
-    raise kind(f"`jaxent.{call}({argument}=...)` must {must}; got {got}. {remedy}")
-
-
-def array(call: str, argument: str, x: ArrayLike) -> Array:
+def array(argument: str, x: ArrayLike) -> Array:
     if isinstance(x, Array):
         return x
     try:
         return jnp.asarray(x)
     except (TypeError, ValueError):
         remedy = "Pass a JAX or NumPy array, or nested lists of numbers."
-        fail(TypeError, call, argument, "be an array", type(x).__name__, remedy)
+        fail(TypeError, argument, "be an array", type(x).__name__, remedy)
 
 
-def floats(call: str, argument: str, x: ArrayLike) -> Array:
-    x = array(call, argument, x)
+def floats(argument: str, x: ArrayLike) -> Array:
+    x = array(argument, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         remedy = f"Cast it: `{argument}.astype(jnp.float32)`."
-        fail(TypeError, call, argument, "be real floats", x, remedy)
+        fail(TypeError, argument, "be real floats", x, remedy)
     return x
 
 
-def integers(call: str, argument: str, x: ArrayLike) -> Array:
-    x = array(call, argument, x)
+def integers(argument: str, x: ArrayLike) -> Array:
+    x = array(argument, x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
         remedy = f"Cast it: `{argument}.astype(jnp.int32)`."
-        fail(TypeError, call, argument, "be integers", x, remedy)
+        fail(TypeError, argument, "be integers", x, remedy)
     return x
 
 
-def weights(call: str, argument: str, x: ArrayLike) -> Array:
+def weights(argument: str, x: ArrayLike) -> Array:
     """Numbers that multiply: of any real dtype, integers and booleans too."""
-    x = array(call, argument, x)
+    x = array(argument, x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         remedy = "Take `.real`, or `jnp.abs` of it."
-        fail(TypeError, call, argument, "be real numbers", x, remedy)
+        fail(TypeError, argument, "be real numbers", x, remedy)
     return x
 
 
-def mask(call: str, argument: str, x: ArrayLike) -> Array:
-    x = array(call, argument, x)
+def mask(argument: str, x: ArrayLike) -> Array:
+    x = array(argument, x)
     if x.dtype != jnp.bool_:
         remedy = f"Write `{argument} != 0`; multipliers are `weights`."
-        fail(TypeError, call, argument, "be booleans, True to keep", x, remedy)
+        fail(TypeError, argument, "be booleans, True to keep", x, remedy)
     return x
 
 
-def same_shape(call: str, argument: str, x: Array, shape: Shape, like: str):
+def same_shape(argument: str, x: Array, shape: Shape, like: str):
     if x.shape != shape:
         must = f"have shape {shape} (that of `{like}`)"
         remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
-        fail(ValueError, call, argument, must, x.shape, remedy)
+        fail(ValueError, argument, must, x.shape, remedy)
 
 
-def axes(call: str, axis: Axis, argument: str, x: Array) -> Shape:
+def axes(axis: Axis, argument: str, x: Array) -> Shape:
     """The axes, counted from 0, of the array `x` called `argument`."""
     given = axis if isinstance(axis, tuple) else (axis,)
     if not all(hasattr(a, "__index__") for a in given):
         remedy = "Name the class axis, or the axes that labels are flat indices of."
-        fail(TypeError, call, "axis", "be an int or a tuple of ints", axis, remedy)
+        fail(TypeError, "axis", "be an int or a tuple of ints", axis, remedy)
     found = tuple(operator.index(a) % max(x.ndim, 1) for a in given)
     inside = all(-x.ndim <= a < x.ndim for a in given)
     if not given or not inside or len(set(found)) < len(given):
         must = f"name axes of `{argument}`, of shape {x.shape}, each once"
-        fail(ValueError, call, "axis", must, axis, "-1 is the last axis.")
+        fail(ValueError, "axis", must, axis, "-1 is the last axis.")
     return found
 
 
-def class_axes(call: str, axis: Axis, argument: str, x: Array) -> tuple[Shape, Shape]:
+def class_axes(axis: Axis, argument: str, x: Array) -> tuple[Shape, Shape]:
     """The axes of the classes, and the shape without them: that of a loss."""
-    found = axes(call, axis, argument, x)
+    found = axes(axis, argument, x)
     if any(x.shape[a] == 0 for a in found):
         remedy = "A distribution over nothing has no value."
         must = f"have at least one class along axis {axis}"
-        fail(ValueError, call, argument, must, x.shape, remedy)
+        fail(ValueError, argument, must, x.shape, remedy)
     return found, tuple(n for a, n in enumerate(x.shape) if a not in found)
 
 
-def positions(
-    call: str, where: ArrayLike | None, shape: Shape, full: Shape = ()
-) -> Array | None:
+def positions(where: ArrayLike | None, shape: Shape, full: Shape = ()) -> Array | None:
     """`where`, a mask of the result's shape; that of the logits is a likely mistake."""
     if where is None:
         return None
-    where = mask(call, "where", where)
+    where = mask("where", where)
     if where.shape != shape:
         remedy = "It says which positions to keep, one boolean each."
         if len(shape) < where.ndim == len(full):
             remedy = "To choose classes, not positions, use `class_where`."
         must = f"have shape {shape} (that of the result)"
-        fail(ValueError, call, "where", must, where.shape, remedy)
+        fail(ValueError, "where", must, where.shape, remedy)
     return where
 
 
@@ -124,95 +112,93 @@ def fits(x: Array, shape: Shape) -> bool:
     return x.ndim <= len(shape) and all(n in (1, full) for n, full in pairs)
 
 
-def classes(call: str, class_where: ArrayLike | None, like: Array) -> Array | None:
+def classes(class_where: ArrayLike | None, like: Array) -> Array | None:
     """`class_where`, a mask that broadcasts to the logits."""
     if class_where is None:
         return None
-    class_where = mask(call, "class_where", class_where)
+    class_where = mask("class_where", class_where)
     if not fits(class_where, like.shape):
         must = f"broadcast to the logits' shape {like.shape}"
         remedy = "It says which classes are allowed; positions to keep are `where`."
-        fail(ValueError, call, "class_where", must, class_where.shape, remedy)
+        fail(ValueError, "class_where", must, class_where.shape, remedy)
     return class_where
 
 
-def broadcastable(call: str, argument: str, x: ArrayLike, like: Array) -> Array:
-    x = weights(call, argument, x)
+def broadcastable(argument: str, x: ArrayLike, like: Array) -> Array:
+    x = weights(argument, x)
     if not fits(x, like.shape):
         must = f"broadcast to the logits' shape {like.shape}"
         remedy = "Give one number, one per last axis, or one per element."
-        fail(ValueError, call, argument, must, x.shape, remedy)
+        fail(ValueError, argument, must, x.shape, remedy)
     return x
 
 
-def class_ids(call: str, labels: ArrayLike, shape: Shape, full: Shape) -> Array:
+def class_ids(labels: ArrayLike, shape: Shape, full: Shape) -> Array:
     """Integer labels of the given shape; `full` is the logits' shape."""
-    labels = array(call, "labels", labels)
+    labels = array("labels", labels)
     one_hot = "For class probabilities use `jaxent.softmax_cross_entropy`."
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         remedy = "Cast ids with `.astype(jnp.int32)`."
         remedy = one_hot if labels.shape == full else remedy
-        fail(TypeError, call, "labels", "be integer class ids", labels, remedy)
+        fail(TypeError, "labels", "be integer class ids", labels, remedy)
     if labels.shape != shape:
         remedy = one_hot if labels.shape == full else "Give one class id per position."
         if labels.shape == (*shape, 1):
             remedy = "Drop the last axis: `labels[..., 0]`."
         must = f"have shape {shape} (the logits' without the class axis)"
-        fail(ValueError, call, "labels", must, labels.shape, remedy)
+        fail(ValueError, "labels", must, labels.shape, remedy)
     return labels
 
 
-def several_class_ids(call: str, labels: ArrayLike, batch: Shape) -> Array:
+def several_class_ids(labels: ArrayLike, batch: Shape) -> Array:
     """Class ids, one a position or, on a last axis, several."""
-    labels = integers(call, "labels", labels)
+    labels = integers("labels", labels)
     if labels.size == 0 < math.prod(batch) or batch not in (
         labels.shape,
         labels.shape[:-1],
     ):
         must = f"have shape {batch}, or that with the labels of a position last"
         remedy = "Give each position one class id, or the same number of them."
-        fail(ValueError, call, "labels", must, labels.shape, remedy)
+        fail(ValueError, "labels", must, labels.shape, remedy)
     return labels
 
 
-def distributions(
-    call: str, argument: str, x: ArrayLike, like: Array, name: str
-) -> Array:
+def distributions(argument: str, x: ArrayLike, like: Array, name: str) -> Array:
     """Weights over the classes, shaped as the array called `name`."""
-    x = array(call, argument, x)
+    x = array(argument, x)
     if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == like.ndim - 1:
         must = f"have shape {like.shape} (that of `{name}`)"
         remedy = "For class ids use a loss of integer labels, or `jax.nn.one_hot`."
-        fail(ValueError, call, argument, must, x.shape, remedy)
-    same_shape(call, argument, x, like.shape, name)
-    return weights(call, argument, x)
+        fail(ValueError, argument, must, x.shape, remedy)
+    same_shape(argument, x, like.shape, name)
+    return weights(argument, x)
 
 
-def per_class(call: str, x: ArrayLike | None, count: int) -> Array | None:
+def per_class(x: ArrayLike | None, count: int) -> Array | None:
     if x is None:
         return None
-    x = weights(call, "class_weights", x)
+    x = weights("class_weights", x)
     if x.shape != (count,):
         remedy = "Weights of positions go to `jaxent.reduce(weights=...)`."
         must = f"have shape {(count,)}, one weight a class"
-        fail(ValueError, call, "class_weights", must, x.shape, remedy)
+        fail(ValueError, "class_weights", must, x.shape, remedy)
     return x
 
 
 def paired(
-    call: str, names: tuple[str, str], first: ArrayLike, second: ArrayLike
+    names: tuple[str, str], first: ArrayLike, second: ArrayLike
 ) -> tuple[Array, Array]:
     """Two arrays of one shape, the first of floats."""
-    x = floats(call, names[0], first)
-    return x, distributions(call, names[1], second, x, names[0])
+    x = floats(names[0], first)
+    return x, distributions(names[1], second, x, names[0])
 
 
-def paired_logits(call: str, p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
-    return paired(call, ("p_logits", "q_logits"), p, floats(call, "q_logits", q))
+def paired_logits(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
+    return paired(("p_logits", "q_logits"), p, floats("q_logits", q))
 
 
-def checked(call: str) -> str | None:
-    """`call` if `jax.experimental.checkify` is tracing it, else None.
+def checked(argument: str = "labels") -> str | None:
+    """The call and the argument to name at run time, if `checkify` is tracing, or None.
 
     A check is an effect: in every program it would take each caller's step off JAX's
     fast dispatch path (400 µs a call, measured). Only the stack tells who traces.
@@ -220,25 +206,25 @@ def checked(call: str) -> str | None:
     frame, checkify_module = sys._getframe(), checkify.checkify.__module__
     while frame is not None and frame.f_globals.get("__name__") != checkify_module:
         frame = frame.f_back
-    return None if frame is None else call
+    return None if frame is None else quoted(argument)
 
 
-def in_range(call: str, labels: Array, keep: Array | None, count: int):
+def in_range(checked: str, labels: Array, keep: Array | None, count: int):
     """Name a label outside [0, count), at run time, through `checkify`."""
     bad = (labels < 0) | (labels >= count)
     remedy = "Drop it with `where` or `ignore_index`, or mend the label."
-    _name_first(call, f"be in [0, {count})", bad, labels, keep, remedy)
+    _name_first(checked, f"be in [0, {count})", bad, labels, keep, remedy)
 
 
-def drawable(call: str, labels: Array, keep: Array | None, counts: Array):
+def drawable(checked: str, labels: Array, keep: Array | None, counts: Array):
     """Name a label that its sampler never draws, at run time, through `checkify`."""
     must = "be classes that the sampler can draw (expected count above 0)"
     remedy = "Drop it with `where`, or give the class a weight."
-    _name_first(call, must, counts <= 0, labels, keep, remedy)
+    _name_first(checked, must, counts <= 0, labels, keep, remedy)
 
 
 def _name_first(
-    call: str, must: str, bad: Array, labels: Array, keep: Array | None, remedy: str
+    checked: str, must: str, bad: Array, labels: Array, keep: Array | None, remedy: str
 ):
     bad = (bad if keep is None else bad & keep).ravel()
     if bad.size == 0:
@@ -246,8 +232,8 @@ def _name_first(
     position = lax.stop_gradient(jnp.argmax(bad))
     checkify.debug_check(
         ~jnp.any(bad),
-        f"`jaxent.{call}(labels=...)` must {must}; got {{label}} at flat position "
-        f"{{position}}. Its loss and gradient are NaN. {remedy}",
+        f"{checked} must {must}; got {{label}} at flat position {{position}}. "
+        f"Its loss and gradient are NaN. {remedy}",
         label=labels.ravel()[position],
         position=position,
     )

@@ -7,13 +7,15 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from . import _checks, _options
+from . import _options
 from ._engine.linear import linear_head
+from ._errors import door, fail
 from ._heads.given import given_head
 from ._heads.losses import kl_rows, reduced_jit
 from ._types import AxisName, Number, Reduction
 
 
+@door
 def linear_kl_divergence(
     student_hidden: Float[ArrayLike, "*batch d"],
     student_classifier: Float[ArrayLike, "vocab d"],
@@ -63,30 +65,25 @@ def linear_kl_divergence(
 
     Source: Hinton, Vinyals & Dean (2015), Distilling the Knowledge in a Neural Network.
     """
-    call = "linear_kl_divergence"
-    _options.one_of(call, "reduction", reduction, get_args(Reduction))
-    student = linear_head(
-        call, student_hidden, student_classifier, student_bias, "student_"
-    )
-    teacher = linear_head(
-        call, teacher_hidden, teacher_classifier, teacher_bias, "teacher_"
-    )
+    _options.one_of("reduction", reduction, get_args(Reduction))
+    student = linear_head(student_hidden, student_classifier, student_bias, "student_")
+    teacher = linear_head(teacher_hidden, teacher_classifier, teacher_bias, "teacher_")
     batch, count = student.hidden.shape[:-1], student.classifier.shape[0]
     if teacher.hidden.shape[:-1] != batch:
         must = f"have shape {(*batch, teacher.hidden.shape[-1])}"
         remedy = "Both heads take the same positions."
         got = teacher.hidden.shape
-        _checks.fail(ValueError, call, "teacher_hidden", must, got, remedy)
+        fail(ValueError, "teacher_hidden", must, got, remedy)
     if teacher.classifier.shape[0] != count:
         must = f"have the student's {count} classes"
         remedy = "Both heads score the same vocabulary."
         got = teacher.classifier.shape
-        _checks.fail(ValueError, call, "teacher_classifier", must, got, remedy)
+        fail(ValueError, "teacher_classifier", must, got, remedy)
     given, settings = given_head(
-        call, (student, teacher), labels=None, where=where, weights=weights,
+        (student, teacher), labels=None, where=where, weights=weights,
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = {"temperature": _options.positive(call, "temperature", temperature)}
+    shared = {"temperature": _options.positive("temperature", temperature)}
     return reduced_jit(
         given, shared, settings=settings, reduction=reduction, loss=kl_rows
     )

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kullback–Leibler and Jensen–Shannon divergences."""
 
-import functools
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._engine.class_axis import classes_last
-from ._engine.elementary import exp
-from ._engine.exact import widen_both
 from ._engine.information import js_of_logits, kl_of_logits
-from ._engine.labels import drop
+from ._engine.measures import (
+    divergence_of,
+    js_of_probs,
+    relative_to_log_targets,
+    summed_terms,
+)
 from ._engine.ratios import (
     generalized_relative_entropy,
-    jensen_shannon,
     relative_entropy,
 )
-from ._types import Axis, Shape
+from ._errors import door
+from ._types import Axis
 
 
+@door
 def kl_divergence(
     log_predictions: Float[ArrayLike, "*batch classes"],
     targets: Float[ArrayLike, "*batch classes"],
@@ -57,11 +57,12 @@ def kl_divergence(
     Source: Kullback & Leibler (1951), On Information and Sufficiency.
     """
     return _from_predictions(
-        "kl_divergence", "targets", log_predictions, targets, axis, where,
+        "targets", log_predictions, targets, axis, where,
         relative_entropy,
     )  # fmt: skip
 
 
+@door
 def kl_divergence_with_log_targets(
     log_predictions: Float[ArrayLike, "*batch classes"],
     log_targets: Float[ArrayLike, "*batch classes"],
@@ -92,11 +93,12 @@ def kl_divergence_with_log_targets(
     Source: Kullback & Leibler (1951), On Information and Sufficiency.
     """
     return _from_predictions(
-        "kl_divergence_with_log_targets", "log_targets", log_predictions, log_targets,
-        axis, where, _relative_to_log_targets,
+        "log_targets", log_predictions, log_targets,
+        axis, where, relative_to_log_targets,
     )  # fmt: skip
 
 
+@door
 def generalized_kl_divergence(
     log_predictions: Float[ArrayLike, "*batch classes"],
     targets: Float[ArrayLike, "*batch classes"],
@@ -127,11 +129,12 @@ def generalized_kl_divergence(
     Source: Csiszár (1991), Why Least Squares and Maximum Entropy?, eq. 1.11.
     """
     return _from_predictions(
-        "generalized_kl_divergence", "targets", log_predictions, targets, axis, where,
+        "targets", log_predictions, targets, axis, where,
         generalized_relative_entropy,
     )  # fmt: skip
 
 
+@door
 def kl_divergence_from_logits(
     p_logits: Float[ArrayLike, "*batch classes"],
     q_logits: Float[ArrayLike, "*batch classes"],
@@ -164,13 +167,13 @@ def kl_divergence_from_logits(
     Source: Kullback & Leibler (1951); the form is the cumulant generating function of
       the log-ratio, McCullagh (1987), Tensor Methods in Statistics, §2.2.
     """
-    call = "kl_divergence_from_logits"
-    a, b = _checks.paired_logits(call, p_logits, q_logits)
-    axes, _ = _checks.class_axes(call, axis, "p_logits", a)
-    unit = _options.unit(call, base)
-    return _divergence(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
+    a, b = _checks.paired_logits(p_logits, q_logits)
+    axes, _ = _checks.class_axes(axis, "p_logits", a)
+    unit = _options.unit(base)
+    return divergence_of(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
 
 
+@door
 def js_divergence(
     p: Float[ArrayLike, "*batch classes"],
     q: Float[ArrayLike, "*batch classes"],
@@ -200,13 +203,13 @@ def js_divergence(
 
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
-    call = "js_divergence"
-    first, second = _checks.paired(call, ("p", "q"), p, q)
-    axes, _ = _checks.class_axes(call, axis, "p", first)
-    unit = _options.unit(call, base)
-    return _divergence(first, second, axis=axes, unit=unit, divergence=_js)
+    first, second = _checks.paired(("p", "q"), p, q)
+    axes, _ = _checks.class_axes(axis, "p", first)
+    unit = _options.unit(base)
+    return divergence_of(first, second, axis=axes, unit=unit, divergence=js_of_probs)
 
 
+@door
 def js_divergence_from_logits(
     p_logits: Float[ArrayLike, "*batch classes"],
     q_logits: Float[ArrayLike, "*batch classes"],
@@ -236,15 +239,13 @@ def js_divergence_from_logits(
 
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
-    call = "js_divergence_from_logits"
-    a, b = _checks.paired_logits(call, p_logits, q_logits)
-    axes, _ = _checks.class_axes(call, axis, "p_logits", a)
-    unit = _options.unit(call, base)
-    return _divergence(a, b, axis=axes, unit=unit, divergence=js_of_logits)
+    a, b = _checks.paired_logits(p_logits, q_logits)
+    axes, _ = _checks.class_axes(axis, "p_logits", a)
+    unit = _options.unit(base)
+    return divergence_of(a, b, axis=axes, unit=unit, divergence=js_of_logits)
 
 
 def _from_predictions(
-    call: str,
     name: str,
     log_predictions: ArrayLike,
     targets: ArrayLike,
@@ -254,46 +255,7 @@ def _from_predictions(
 ) -> Array:
     """The door of the divergences that optax has: one term a class, summed."""
     names = ("log_predictions", name)
-    log_q, target = _checks.paired(call, names, log_predictions, targets)
-    axes, shape = _checks.class_axes(call, axis, "log_predictions", log_q)
-    keep = _checks.positions(call, where, shape)
-    return _summed(log_q, target, keep, axis=axes, term=term)
-
-
-@functools.partial(jax.jit, static_argnames=("axis", "term"), inline=True)
-def _summed(
-    log_q: Array,
-    target: Array,
-    keep: Array | None,
-    *,
-    axis: Shape,
-    term: Callable[[Array, Array], Array],
-) -> Array:
-    log_q, target = (
-        drop(classes_last(x, axis), keep, classes=True)
-        for x in widen_both(log_q, target)
-    )
-    return drop(jnp.sum(term(target, log_q), axis=-1), keep)
-
-
-def _relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
-    settled = (log_p == -jnp.inf) & ~jnp.isnan(log_q)
-    ratio = jnp.where(settled, 0, log_p - log_q)
-    return exp(log_p) * ratio
-
-
-def _js(p: Array, q: Array) -> Array:
-    return jnp.sum(jensen_shannon(p, q), axis=-1)
-
-
-@functools.partial(jax.jit, static_argnames=("axis", "unit", "divergence"), inline=True)
-def _divergence(
-    a: Array,
-    b: Array,
-    *,
-    axis: Shape,
-    unit: float,
-    divergence: Callable[[Array, Array], Array],
-) -> Array:
-    a, b = widen_both(a, b)
-    return divergence(classes_last(a, axis), classes_last(b, axis)) / unit
+    log_q, target = _checks.paired(names, log_predictions, targets)
+    axes, shape = _checks.class_axes(axis, "log_predictions", log_q)
+    keep = _checks.positions(where, shape)
+    return summed_terms(log_q, target, keep, axis=axes, term=term)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entropy and cross-entropy as information measures, in nats or in another base."""
 
-import functools
-
-import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from . import _checks, _options
-from ._engine.class_axis import classes_last
-from ._engine.exact import widen, widen_both, xlogy
-from ._engine.information import entropy_of_logits, kl_of_logits
-from ._types import Axis, Shape
+from ._engine.measures import (
+    cross_entropy_of_probs,
+    cross_entropy_on_axes,
+    entropy_on_axes,
+)
+from ._errors import door
+from ._types import Axis
 
 
+@door
 def entropy(
     probs: Float[ArrayLike, "*batch classes"],
     *,
@@ -40,13 +40,13 @@ def entropy(
 
     Source: Shannon (1948), A Mathematical Theory of Communication, §6.
     """
-    call = "entropy"
-    p = _checks.floats(call, "probs", probs)
-    axes, _ = _checks.class_axes(call, axis, "probs", p)
-    unit = _options.unit(call, base)
-    return _cross_entropy(p, None, axis=axes, unit=unit)
+    p = _checks.floats("probs", probs)
+    axes, _ = _checks.class_axes(axis, "probs", p)
+    unit = _options.unit(base)
+    return cross_entropy_of_probs(p, None, axis=axes, unit=unit)
 
 
+@door
 def cross_entropy(
     p: Float[ArrayLike, "*batch classes"],
     q: Float[ArrayLike, "*batch classes"],
@@ -76,12 +76,12 @@ def cross_entropy(
 
     Source: Cover & Thomas (2006), Elements of Information Theory, thm. 5.4.3.
     """
-    call = "cross_entropy"
-    first, second = _checks.paired(call, ("p", "q"), p, q)
-    axes, _ = _checks.class_axes(call, axis, "p", first)
-    return _cross_entropy(first, second, axis=axes, unit=_options.unit(call, base))
+    first, second = _checks.paired(("p", "q"), p, q)
+    axes, _ = _checks.class_axes(axis, "p", first)
+    return cross_entropy_of_probs(first, second, axis=axes, unit=_options.unit(base))
 
 
+@door
 def entropy_from_logits(
     logits: Float[ArrayLike, "*batch classes"],
     *,
@@ -109,12 +109,12 @@ def entropy_from_logits(
 
     Source: Shannon (1948), A Mathematical Theory of Communication, §6.
     """
-    call = "entropy_from_logits"
-    x = _checks.floats(call, "logits", logits)
-    axes, _ = _checks.class_axes(call, axis, "logits", x)
-    return _entropy_from_logits(x, axis=axes, unit=_options.unit(call, base))
+    x = _checks.floats("logits", logits)
+    axes, _ = _checks.class_axes(axis, "logits", x)
+    return entropy_on_axes(x, axis=axes, unit=_options.unit(base))
 
 
+@door
 def cross_entropy_from_logits(
     p_logits: Float[ArrayLike, "*batch classes"],
     q_logits: Float[ArrayLike, "*batch classes"],
@@ -145,26 +145,6 @@ def cross_entropy_from_logits(
 
     Source: Cover & Thomas (2006), Elements of Information Theory, §2.3.
     """
-    call = "cross_entropy_from_logits"
-    a, b = _checks.paired_logits(call, p_logits, q_logits)
-    axes, _ = _checks.class_axes(call, axis, "p_logits", a)
-    return _cross_entropy_from_logits(a, b, axis=axes, unit=_options.unit(call, base))
-
-
-@functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _cross_entropy(p: Array, q: Array | None, *, axis: Shape, unit: float) -> Array:
-    p, q = (widen(p),) * 2 if q is None else widen_both(p, q)
-    return jnp.sum(classes_last(-xlogy(p, q), axis), axis=-1) / unit
-
-
-@functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _entropy_from_logits(x: Array, *, axis: Shape, unit: float) -> Array:
-    return entropy_of_logits(classes_last(widen(x), axis)) / unit
-
-
-@functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def _cross_entropy_from_logits(
-    p: Array, q: Array, *, axis: Shape, unit: float
-) -> Array:
-    p, q = (classes_last(x, axis) for x in widen_both(p, q))
-    return (entropy_of_logits(p) + kl_of_logits(p, q)) / unit
+    a, b = _checks.paired_logits(p_logits, q_logits)
+    axes, _ = _checks.class_axes(axis, "p_logits", a)
+    return cross_entropy_on_axes(a, b, axis=axes, unit=_options.unit(base))

@@ -11,9 +11,11 @@ from . import _checks, _options
 from ._engine.exact import box_cox, focal
 from ._engine.inputs import softmax_inputs
 from ._engine.pair_losses import distribution_label_loss, integer_label_loss
+from ._errors import door
 from ._types import Axis, AxisName, Number
 
 
+@door
 def softmax_focal_loss(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
@@ -57,21 +59,21 @@ def softmax_focal_loss(
 
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 4.
     """
-    call = "softmax_focal_loss"
     inputs, axes = softmax_inputs(
-        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
         integer=True,
     )  # fmt: skip
-    gamma = _options.number(call, "gamma", gamma, (0.0, math.inf))
-    index = _options.ignored(call, ignore_index)
-    checked = _checks.checked(call)
+    gamma = _options.number("gamma", gamma, (0.0, math.inf))
+    index = _options.ignored(ignore_index)
+    checked = _checks.checked()
     return integer_label_loss(
         inputs, gamma, checked=checked, axis=axes, ignore_index=index, loss=_focal_of
     )
 
 
+@door
 def generalized_cross_entropy(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
@@ -115,21 +117,21 @@ def generalized_cross_entropy(
 
     Source: Zhang & Sabuncu (2018), Generalized Cross Entropy Loss, eq. 6.
     """
-    call = "generalized_cross_entropy"
     inputs, axes = softmax_inputs(
-        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
         integer=True,
     )  # fmt: skip
-    q = _options.number(call, "q", q, (0.0, 1.0))
-    index = _options.ignored(call, ignore_index)
-    checked = _checks.checked(call)
+    q = _options.number("q", q, (0.0, 1.0))
+    index = _options.ignored(ignore_index)
+    checked = _checks.checked()
     return integer_label_loss(
         inputs, q, checked=checked, axis=axes, ignore_index=index, loss=_generalized_of
     )
 
 
+@door
 def poly_loss_cross_entropy(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Float[ArrayLike, "*batch classes"],
@@ -172,14 +174,13 @@ def poly_loss_cross_entropy(
 
     Source: Leng et al. (2022), PolyLoss, eq. 2.
     """
-    call = "poly_loss_cross_entropy"
     inputs, axes = softmax_inputs(
-        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
         integer=False,
     )  # fmt: skip
-    epsilon = _options.number(call, "epsilon", epsilon, (-1.0, math.inf))
+    epsilon = _options.number("epsilon", epsilon, (-1.0, math.inf))
     return distribution_label_loss(inputs, epsilon, axis=axes, loss=_poly_of)
 
 

@@ -11,9 +11,11 @@ from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
 from ._engine.exact import widen
+from ._errors import door, fail
 from ._types import Axis, Shape
 
 
+@door
 def smooth_labels(
     labels: Float[ArrayLike, "..."],
     alpha: ArrayLike,
@@ -42,11 +44,10 @@ def smooth_labels(
 
     Source: Szegedy et al. (2016), Rethinking the Inception Architecture, §7.
     """
-    call = "smooth_labels"
-    y = _checks.weights(call, "labels", labels)
-    axes, _ = _checks.class_axes(call, axis, "labels", y)
-    alpha = _options.number(call, "alpha", alpha, (0.0, 1.0))
-    allowed = _checks.classes(call, class_where, y)
+    y = _checks.weights("labels", labels)
+    axes, _ = _checks.class_axes(axis, "labels", y)
+    alpha = _options.number("alpha", alpha, (0.0, 1.0))
+    allowed = _checks.classes(class_where, y)
     return _smooth_labels(y, alpha, allowed, axis=axes)
 
 
@@ -61,6 +62,7 @@ def _smooth_labels(
     return jnp.where(allowed, (1 - alpha) * y + share, 0)
 
 
+@door
 def next_token_labels(
     tokens: Int[ArrayLike, "*batch length"],
     *,
@@ -93,15 +95,14 @@ def next_token_labels(
 
     Source: Bengio et al. (2003), A Neural Probabilistic Language Model, eq. 1.
     """
-    call = "next_token_labels"
-    ids = _checks.integers(call, "tokens", tokens)
+    ids = _checks.integers("tokens", tokens)
     if ids.ndim == 0:
         remedy = "The last axis is the sequence."
-        _checks.fail(ValueError, call, "tokens", "have an axis", ids.shape, remedy)
-    keep = _checks.positions(call, where, ids.shape)
+        fail(ValueError, "tokens", "have an axis", ids.shape, remedy)
+    keep = _checks.positions(where, ids.shape)
     if segment_ids is not None:
-        segment_ids = _checks.integers(call, "segment_ids", segment_ids)
-        _checks.same_shape(call, "segment_ids", segment_ids, ids.shape, "tokens")
+        segment_ids = _checks.integers("segment_ids", segment_ids)
+        _checks.same_shape("segment_ids", segment_ids, ids.shape, "tokens")
     return _next_token_labels(ids, keep, segment_ids)
 
 

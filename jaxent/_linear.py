@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from . import _checks, _options
 from ._engine.exact import widen
 from ._engine.linear import linear_head
+from ._errors import door, fail, outside
 from ._heads.given import given_head
 from ._heads.kernels.fused_head import chosen
 from ._heads.losses import (
@@ -29,6 +30,7 @@ from ._heads.losses import (
 from ._types import AxisName, Implementation, Number, Reduction
 
 
+@door
 def linear_softmax_cross_entropy(
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
@@ -101,41 +103,39 @@ def linear_softmax_cross_entropy(
 
     Source: gradients in the forward sweep: Hsu et al. (2024), Liger Kernel, §3.2.
     """
-    call = "linear_softmax_cross_entropy"
     kernels = _options.kernels(
-        call, implementation,
+        implementation,
         class_weights=class_weights, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    _options.one_of(call, "reduction", reduction, get_args(Reduction))
-    head = linear_head(call, hidden, classifier, bias)
+    _options.one_of("reduction", reduction, get_args(Reduction))
+    head = linear_head(hidden, classifier, bias)
     given, settings = given_head(
-        call, (head,), labels=labels, where=where, weights=weights,
+        (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=None if kernels else memory,
         vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     shared = {
-        "label_smoothing": _options.option(
-            call, "label_smoothing", label_smoothing, 1.0
-        ),
-        "z_loss": _options.option(call, "z_loss", z_loss, math.inf),
+        "label_smoothing": _options.option("label_smoothing", label_smoothing, 1.0),
+        "z_loss": _options.option("z_loss", z_loss, math.inf),
     }
-    cap = _options.cap(call, softcap)
+    cap = _options.cap(softcap)
     if kernels:
         how = chosen(
-            call, kernels, head, softcap=cap, memory=memory,
+            kernels, head, softcap=cap, memory=memory,
             smoothing=shared["label_smoothing"] is not None,
         )  # fmt: skip
         return kernel_cross_entropy(
             given, shared, settings=settings, reduction=reduction, how=how
         )
     count = head.classifier.shape[0]
-    shared["class_weights"] = _checks.per_class(call, class_weights, count)
+    shared["class_weights"] = _checks.per_class(class_weights, count)
     return reduced_jit(
         given, shared | {"softcap": cap}, settings=settings, reduction=reduction,
         loss=cross_entropy_rows,
     )  # fmt: skip
 
 
+@door
 def linear_softmax_loss(
     function: Callable[[LinearSoftmaxStatistics], Array],
     hidden: Float[ArrayLike, "*batch d"],
@@ -184,31 +184,32 @@ def linear_softmax_loss(
 
     Source: the confidence penalty of the example is Pereyra et al. (2017), eq. 1.
     """
-    call = "linear_softmax_loss"
-    _options.one_of(call, "reduction", reduction, get_args(Reduction))
-    head = linear_head(call, hidden, classifier, bias)
+    _options.one_of("reduction", reduction, get_args(Reduction))
+    head = linear_head(hidden, classifier, bias)
     given, settings = given_head(
-        call, (head,), labels=labels, where=where, weights=weights,
+        (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     x = jnp.zeros(settings.plan.size, widen(head.hidden[..., 0]).dtype)
     example = LinearSoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
+    function = outside(function)
     result = jax.eval_shape(function, example)
     if getattr(result, "shape", None) != x.shape:
         must = f"return one loss for each position, here of shape {x.shape}"
         remedy = "Reductions are the business of `reduction`."
-        _checks.fail(ValueError, call, "function", must, result, remedy)
+        fail(ValueError, "function", must, result, remedy)
     # What the function closes over is made an argument, for gradients to reach it. It
     # is traced for one position, since chunks are of several sizes.
     one = jax.tree.map(lambda a: a[:1], example)
     closed, constants = jax.closure_convert(function, one)
-    shared = {"softcap": _options.cap(call, softcap), "constants": constants}
+    shared = {"softcap": _options.cap(softcap), "constants": constants}
     return reduced(
         given, shared, settings=settings, reduction=reduction,
         loss=functools.partial(own_rows, closed),
     )  # fmt: skip
 
 
+@door
 def linear_softmax_statistics(
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
@@ -254,15 +255,14 @@ def linear_softmax_statistics(
 
     Source: Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
-    call = "linear_softmax_statistics"
-    if kernels := _options.kernels(call, implementation):
+    if kernels := _options.kernels(implementation):
         remedy = "Kernels find no entropy and no top class."
         must = 'be "xla", or left out'
-        _checks.fail(NotImplementedError, call, "implementation", must, kernels, remedy)
-    head = linear_head(call, hidden, classifier, bias)
+        fail(NotImplementedError, "implementation", must, kernels, remedy)
+    head = linear_head(hidden, classifier, bias)
     given, settings = given_head(
-        call, (head,), labels=labels, where=where, weights=None,
+        (head,), labels=labels, where=where, weights=None,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = {"softcap": _options.cap(call, softcap)}
+    shared = {"softcap": _options.cap(softcap)}
     return linear_statistics(given, shared, settings=settings)

@@ -10,100 +10,98 @@ from typing import SupportsIndex, get_args
 import jax.numpy as jnp
 from jax import Array
 
-from ._checks import fail
+from ._errors import fail
 from ._types import Implementation
 
 FORMULA = "The docstring has its formula."
 
 
-def number(
-    call: str, argument: str, x: object, bounds: tuple[float, float]
-) -> float | Array:
+def number(argument: str, x: object, bounds: tuple[float, float]) -> float | Array:
     """A finite scalar within bounds; a traced one is taken at its word."""
     if isinstance(x, Array) and x.shape == () and jnp.issubdtype(x.dtype, jnp.floating):
         return x
     if isinstance(x, bool) or not isinstance(x, Real):
         remedy = "Pass a Python number, or a float scalar such as a schedule's value."
-        fail(TypeError, call, argument, "be one real number", x, remedy)
+        fail(TypeError, argument, "be one real number", x, remedy)
     value, (low, high) = float(x), bounds
     if not low <= value <= high or math.isinf(value):
         must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
-        fail(ValueError, call, argument, must, x, FORMULA)
+        fail(ValueError, argument, must, x, FORMULA)
     return value
 
 
-def count(call: str, argument: str, x: object, low: int) -> int:
+def count(argument: str, x: object, low: int) -> int:
     """A Python integer from `low` up."""
     if isinstance(x, bool) or not isinstance(x, SupportsIndex):
         remedy = "It is a size, and fixed when the call is traced."
-        fail(TypeError, call, argument, "be one integer", repr(x), remedy)
+        fail(TypeError, argument, "be one integer", repr(x), remedy)
     value = operator.index(x)
     if value < low:
-        fail(ValueError, call, argument, f"be from {low} up", x, "It is a size.")
+        fail(ValueError, argument, f"be from {low} up", x, "It is a size.")
     return value
 
 
-def flag(call: str, argument: str, x: object) -> bool:
+def flag(argument: str, x: object) -> bool:
     if not isinstance(x, bool):
         remedy = "It is fixed when the call is traced."
-        fail(TypeError, call, argument, "be True or False", x, remedy)
+        fail(TypeError, argument, "be True or False", x, remedy)
     return x
 
 
-def cap(call: str, softcap: object) -> float | Array | None:
-    return None if softcap is None else positive(call, "softcap", softcap)
+def cap(softcap: object) -> float | Array | None:
+    return None if softcap is None else positive("softcap", softcap)
 
 
-def option(call: str, argument: str, x: object, high: float) -> float | Array | None:
+def option(argument: str, x: object, high: float) -> float | Array | None:
     """An option that is off at 0, and then costs nothing."""
-    x = number(call, argument, x, (0.0, high))
+    x = number(argument, x, (0.0, high))
     return None if isinstance(x, float) and x == 0 else x
 
 
-def ignored(call: str, index: int | None) -> int | None:
+def ignored(index: int | None) -> int | None:
     if index is None:
         return None
     if not hasattr(index, "__index__"):
         remedy = "Pass an int, such as -100; for several, `where` takes any mask."
-        fail(TypeError, call, "ignore_index", "be one integer", repr(index), remedy)
+        fail(TypeError, "ignore_index", "be one integer", repr(index), remedy)
     return operator.index(index)
 
 
-def unit(call: str, base: float | None) -> float:
+def unit(base: float | None) -> float:
     """Nats in a unit of information with logarithms to the base."""
     if base is None:
         return 1.0
     if not isinstance(base, Real) or not 1 < base < math.inf:
         remedy = "2 gives bits, 10 hartleys; leave it out for nats."
-        fail(ValueError, call, "base", "be a number above 1", repr(base), remedy)
+        fail(ValueError, "base", "be a number above 1", repr(base), remedy)
     return math.log(base)
 
 
-def one_of(call: str, argument: str, x: object, allowed: tuple[str, ...]):
+def one_of(argument: str, x: object, allowed: tuple[str, ...]):
     if x not in allowed:
         must = "be one of " + ", ".join(map(repr, allowed))
-        fail(ValueError, call, argument, must, repr(x), "The docstring defines them.")
+        fail(ValueError, argument, must, repr(x), "The docstring defines them.")
 
 
-def kernels(call: str, implementation: object, **only_xla: object) -> str | None:
+def kernels(implementation: object, **only_xla: object) -> str | None:
     """A chip's kernels, or None for "xla", which alone takes `only_xla`."""
     if implementation is None:
         return None
-    one_of(call, "implementation", implementation, get_args(Implementation))
+    one_of("implementation", implementation, get_args(Implementation))
     if implementation == "xla":
         return None
     for name, x in only_xla.items():
         if x is not None:
             must = f'be left out with implementation="{implementation}"'
             remedy = 'Only "xla", the default, has it.'
-            fail(NotImplementedError, call, name, must, x, remedy)
+            fail(NotImplementedError, name, must, x, remedy)
     return str(implementation)
 
 
-def positive(call: str, argument: str, x: object) -> float | Array:
-    value = number(call, argument, x, (0.0, math.inf))
+def positive(argument: str, x: object) -> float | Array:
+    value = number(argument, x, (0.0, math.inf))
     if isinstance(value, float) and value == 0:
-        fail(ValueError, call, argument, "be above 0", x, FORMULA)
+        fail(ValueError, argument, "be above 0", x, FORMULA)
     return value
 
 
@@ -111,7 +109,7 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def size(call: str, memory: int | str | None, default: int) -> int:
+def size(memory: int | str | None, default: int) -> int:
     """Bytes, from a count of them or from text such as "256MB" or "1.5GiB"."""
     if memory is None:
         return default
@@ -121,5 +119,5 @@ def size(call: str, memory: int | str | None, default: int) -> int:
     if isinstance(memory, str) or not hasattr(memory, "__index__"):
         must = "be a number of bytes, or text with a unit"
         remedy = 'For example memory=2**28, or memory="256MB".'
-        fail(TypeError, call, "memory", must, repr(memory), remedy)
+        fail(TypeError, "memory", must, repr(memory), remedy)
     return operator.index(memory)

@@ -19,9 +19,11 @@ from ._engine.class_axis import classes_last
 from ._engine.exact import product, widen, widen_both, xlog1py, xlogy
 from ._engine.labels import class_ids, drop, kept
 from ._engine.sums import one_hot
+from ._errors import door
 from ._types import Axis, Shape
 
 
+@door
 def binary_cross_entropy(
     probs: Float[ArrayLike, "*shape"],
     labels: Float[ArrayLike, "*shape"],
@@ -51,10 +53,9 @@ def binary_cross_entropy(
 
     Source: Good (1952), Rational Decisions, §8.
     """
-    call = "binary_cross_entropy"
-    p, y = _checks.paired(call, ("probs", "labels"), probs, labels)
-    keep = _checks.positions(call, where, p.shape)
-    return _binary_cross_entropy(p, y, keep, _clip(call, eps))
+    p, y = _checks.paired(("probs", "labels"), probs, labels)
+    keep = _checks.positions(where, p.shape)
+    return _binary_cross_entropy(p, y, keep, _clip(eps))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -68,6 +69,7 @@ def _binary_cross_entropy(
     return drop(loss, keep)
 
 
+@door
 def categorical_cross_entropy(
     probs: Float[ArrayLike, "*batch classes"],
     labels: Float[ArrayLike, "*batch classes"],
@@ -102,11 +104,10 @@ def categorical_cross_entropy(
 
     Source: Goodfellow, Bengio & Courville (2016), Deep Learning, eq. 3.51.
     """
-    call = "categorical_cross_entropy"
-    p, q = _checks.paired(call, ("probs", "labels"), probs, labels)
-    axes, shape = _checks.class_axes(call, axis, "probs", p)
-    keep = _checks.positions(call, where, shape)
-    return _categorical_cross_entropy(p, q, keep, _clip(call, eps), axis=axes)
+    p, q = _checks.paired(("probs", "labels"), probs, labels)
+    axes, shape = _checks.class_axes(axis, "probs", p)
+    keep = _checks.positions(where, shape)
+    return _categorical_cross_entropy(p, q, keep, _clip(eps), axis=axes)
 
 
 @functools.partial(jax.jit, static_argnames="axis", inline=True)
@@ -118,8 +119,8 @@ def _categorical_cross_entropy(
     return drop(jnp.sum(-xlogy(q, _clipped(p, eps)), axis=-1), keep)
 
 
-def _clip(call: str, eps: float | None) -> ArrayLike | None:
-    return None if eps is None else _options.number(call, "eps", eps, (0.0, 0.5))
+def _clip(eps: float | None) -> ArrayLike | None:
+    return None if eps is None else _options.number("eps", eps, (0.0, 0.5))
 
 
 def _clipped(p: Array, eps: ArrayLike | None) -> Array:
@@ -129,6 +130,7 @@ def _clipped(p: Array, eps: ArrayLike | None) -> Array:
     return jnp.clip(p, eps, 1 - eps)
 
 
+@door
 def negative_log_likelihood(
     log_probs: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
@@ -162,15 +164,14 @@ def negative_log_likelihood(
 
     Source: Fisher (1922), On the Mathematical Foundations of Theoretical Statistics.
     """
-    call = "negative_log_likelihood"
-    log_p = _checks.floats(call, "log_probs", log_probs)
-    axes, shape = _checks.class_axes(call, axis, "log_probs", log_p)
-    ids = _checks.class_ids(call, labels, shape, log_p.shape)
-    keep = _checks.positions(call, where, shape)
-    index = _options.ignored(call, ignore_index)
-    checked = _checks.checked(call)
+    log_p = _checks.floats("log_probs", log_probs)
+    axes, shape = _checks.class_axes(axis, "log_probs", log_p)
+    ids = _checks.class_ids(labels, shape, log_p.shape)
+    keep = _checks.positions(where, shape)
+    index = _options.ignored(ignore_index)
+    checked = _checks.checked()
     count = math.prod(log_p.shape[a] for a in axes)
-    weights = _checks.per_class(call, class_weights, count)
+    weights = _checks.per_class(class_weights, count)
     return _negative_log_likelihood(
         log_p, ids, keep, weights, checked=checked, axis=axes, ignore_index=index
     )

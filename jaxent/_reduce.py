@@ -16,9 +16,11 @@ from . import _checks, _options
 from ._engine.elementary import exp
 from ._engine.exact import computing_dtype, widen
 from ._engine.means import divided, ratio, total_of, weighted_values
+from ._errors import door, fail
 from ._types import Axis, AxisName, Reduction, Shape
 
 
+@door
 def reduce(
     values: Float[ArrayLike, "*shape"],
     *,
@@ -64,28 +66,27 @@ def reduce(
 
     Source: the denominators of TensorFlow's `losses.Reduction` and of torch.
     """
-    call = "reduce"
-    v, keep, w = _checked(call, values, where, weights)
-    _options.one_of(call, "reduction", reduction, get_args(Reduction))
+    v, keep, w = _checked(values, where, weights)
+    _options.one_of("reduction", reduction, get_args(Reduction))
     axes = tuple(range(v.ndim))
     if reduction == "batch_mean" and (axis is not None or not axes):
         must = 'be None for reduction="batch_mean", and `values` have an axis'
         remedy = 'For another denominator reduce by "sum", and divide.'
-        _checks.fail(ValueError, call, "axis", must, axis, remedy)
+        fail(ValueError, "axis", must, axis, remedy)
     if axis is not None:
-        axes = _checks.axes(call, axis, "values", v)
+        axes = _checks.axes(axis, "values", v)
     return _reduce(v, keep, w, reduction=reduction, axis=axes, axis_name=axis_name)
 
 
 def _checked(
-    call: str, values: ArrayLike, where: ArrayLike | None, weights: ArrayLike | None
+    values: ArrayLike, where: ArrayLike | None, weights: ArrayLike | None
 ) -> tuple[Array, Array | None, Array | None]:
-    v = _checks.weights(call, "values", values)
-    keep = _checks.positions(call, where, v.shape)
+    v = _checks.weights("values", values)
+    keep = _checks.positions(where, v.shape)
     if weights is None:
         return v, keep, None
-    w = _checks.weights(call, "weights", weights)
-    _checks.same_shape(call, "weights", w, v.shape, "values")
+    w = _checks.weights("weights", weights)
+    _checks.same_shape("weights", w, v.shape, "values")
     return v, keep, w
 
 
@@ -142,6 +143,7 @@ class WeightedMean:
     """Σ w over the kept positions, a scalar."""
 
     @classmethod
+    @door
     def from_values(
         cls,
         values: Float[ArrayLike, "*shape"],
@@ -150,7 +152,7 @@ class WeightedMean:
         weights: Float[ArrayLike, "*shape"] | None = None,
     ) -> "WeightedMean":
         """The mean of `values`; `where` and `weights` as in `jaxent.reduce`."""
-        v, keep, w = _checked("WeightedMean.from_values", values, where, weights)
+        v, keep, w = _checked(values, where, weights)
         return cls(*_sums(v, keep, w))
 
     def merge(self, other: "WeightedMean") -> "WeightedMean":
@@ -167,6 +169,7 @@ class WeightedMean:
         return ratio(self.total, self.weight)
 
 
+@door
 def perplexity(mean_nll: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Perplexity: exp of a mean negative log-likelihood in nats.
 
@@ -184,7 +187,7 @@ def perplexity(mean_nll: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     Source: Jelinek et al. (1977), Perplexity, a Measure of the Difficulty of Speech
       Recognition Tasks.
     """
-    return _perplexity(_checks.floats("perplexity", "mean_nll", mean_nll))
+    return _perplexity(_checks.floats("mean_nll", mean_nll))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -192,6 +195,7 @@ def _perplexity(mean_nll: Array) -> Array:
     return exp(widen(mean_nll))
 
 
+@door
 def bits_per_byte(
     total_nll: Float[ArrayLike, "..."], num_bytes: Float[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -211,10 +215,9 @@ def bits_per_byte(
 
     Source: Gao et al. (2020), The Pile, §3.1.
     """
-    call = "bits_per_byte"
-    total = _checks.floats(call, "total_nll", total_nll)
-    count = _checks.weights(call, "num_bytes", num_bytes)
-    _checks.same_shape(call, "num_bytes", count, total.shape, "total_nll")
+    total = _checks.floats("total_nll", total_nll)
+    count = _checks.weights("num_bytes", num_bytes)
+    _checks.same_shape("num_bytes", count, total.shape, "total_nll")
     return _bits_per_byte(total, count)
 
 

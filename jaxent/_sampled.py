@@ -5,12 +5,14 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _options
+from ._errors import door, fail
 from ._sampling.candidates import Candidates
 from ._sampling.logits import given_columns, nce, sampled_softmax, settings_of
 from ._types import Number
 
 
+@door
 def sampled_softmax_cross_entropy(
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
@@ -60,12 +62,12 @@ def sampled_softmax_cross_entropy(
     Source: Jean et al. (2015), On Using Very Large Target Vocabulary for NMT, §3;
       accidental hits as in TensorFlow's `tf.nn.sampled_softmax_loss`.
     """
-    call = "sampled_softmax_cross_entropy"
-    given = given_columns(call, hidden, classifier, labels, bias, candidates, where)
-    settings = settings_of(call, remove_accidental_hits, subtract_log_q)
+    given = given_columns(hidden, classifier, labels, bias, candidates, where)
+    settings = settings_of(remove_accidental_hits, subtract_log_q)
     return sampled_softmax(given, settings=settings)
 
 
+@door
 def nce_loss(
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
@@ -108,12 +110,12 @@ def nce_loss(
     Source: Gutmann & Hyvärinen (2010), Noise-contrastive estimation; negative
       sampling: Mikolov et al. (2013); as in TensorFlow's `tf.nn.nce_loss`.
     """
-    call = "nce_loss"
-    given = given_columns(call, hidden, classifier, labels, bias, candidates, where)
-    settings = settings_of(call, remove_accidental_hits, subtract_log_q)
+    given = given_columns(hidden, classifier, labels, bias, candidates, where)
+    settings = settings_of(remove_accidental_hits, subtract_log_q)
     return nce(given, settings=settings)
 
 
+@door
 def rank_sampled_softmax_cross_entropy(
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
@@ -161,14 +163,13 @@ def rank_sampled_softmax_cross_entropy(
 
     Source: TensorFlow 1's `tf.contrib.nn.rank_sampled_softmax_loss`.
     """
-    call = "rank_sampled_softmax_cross_entropy"
-    given = given_columns(call, hidden, classifier, labels, bias, candidates, where)
-    settings = settings_of(call, remove_accidental_hits, subtract_log_q)
-    count = _options.count(call, "num_resampled", num_resampled, 1)
+    given = given_columns(hidden, classifier, labels, bias, candidates, where)
+    settings = settings_of(remove_accidental_hits, subtract_log_q)
+    count = _options.count("num_resampled", num_resampled, 1)
     if count >= given.candidates.ids.size:
         must = f"be below {given.candidates.ids.size}, the number of candidates"
         remedy = "To keep all use `sampled_softmax_cross_entropy`."
-        _checks.fail(ValueError, call, "num_resampled", must, count, remedy)
-    temperature = _options.positive(call, "temperature", temperature)
+        fail(ValueError, "num_resampled", must, count, remedy)
+    temperature = _options.positive("temperature", temperature)
     settings = settings._replace(num_resampled=count)
     return sampled_softmax(given, temperature, settings=settings)

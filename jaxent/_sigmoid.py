@@ -14,9 +14,11 @@ from . import _checks, _options
 from ._engine.exact import focal, sigmoid_pair, weighted, widen_both
 from ._engine.labels import drop
 from ._engine.pair_losses import binary_cross_entropy_of
+from ._errors import door
 from ._types import Number
 
 
+@door
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "*shape"],
     labels: Float[ArrayLike, "*shape"],
@@ -49,12 +51,11 @@ def sigmoid_binary_cross_entropy(
 
     Source: Cox (1958), The Regression Analysis of Binary Sequences.
     """
-    call = "sigmoid_binary_cross_entropy"
-    x, y = _checks.paired(call, ("logits", "labels"), logits, labels)
-    keep = _checks.positions(call, where, x.shape)
-    alpha = _options.option(call, "label_smoothing", label_smoothing, 1.0)
+    x, y = _checks.paired(("logits", "labels"), logits, labels)
+    keep = _checks.positions(where, x.shape)
+    alpha = _options.option("label_smoothing", label_smoothing, 1.0)
     if pos_weight is not None:
-        pos_weight = _checks.broadcastable(call, "pos_weight", pos_weight, x)
+        pos_weight = _checks.broadcastable("pos_weight", pos_weight, x)
     return _sigmoid_binary_cross_entropy(x, y, keep, pos_weight, alpha)
 
 
@@ -76,6 +77,7 @@ def _sigmoid_binary_cross_entropy(
     )
 
 
+@door
 def sigmoid_focal_loss(
     logits: Float[ArrayLike, "*shape"],
     labels: Float[ArrayLike, "*shape"],
@@ -107,12 +109,11 @@ def sigmoid_focal_loss(
 
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 5.
     """
-    call = "sigmoid_focal_loss"
-    x, y = _checks.paired(call, ("logits", "labels"), logits, labels)
-    keep = _checks.positions(call, where, x.shape)
-    gamma = _options.number(call, "gamma", gamma, (0.0, math.inf))
+    x, y = _checks.paired(("logits", "labels"), logits, labels)
+    keep = _checks.positions(where, x.shape)
+    gamma = _options.number("gamma", gamma, (0.0, math.inf))
     if alpha is not None:
-        alpha = _options.number(call, "alpha", alpha, (0.0, 1.0))
+        alpha = _options.number("alpha", alpha, (0.0, 1.0))
     return _sigmoid_focal_loss(x, y, keep, alpha, gamma)
 
 

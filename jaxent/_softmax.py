@@ -18,9 +18,11 @@ from ._engine.pair_losses import (
     integer_label_loss,
 )
 from ._engine.statistics import SoftmaxStatistics, statistics
+from ._errors import door
 from ._types import Axis, AxisName, Number, Shape
 
 
+@door
 def softmax_cross_entropy_with_integer_labels(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
@@ -73,20 +75,20 @@ def softmax_cross_entropy_with_integer_labels(
       Network Outputs; log1p form after Blanchard, Higham & Higham (2021), Alg. 4.1;
       z-loss: de Brébisson & Vincent (2016).
     """
-    call = "softmax_cross_entropy_with_integer_labels"
     inputs, axes = softmax_inputs(
-        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
         integer=True,
     )  # fmt: skip
-    index = _options.ignored(call, ignore_index)
-    checked = _checks.checked(call)
+    index = _options.ignored(ignore_index)
+    checked = _checks.checked()
     return integer_label_loss(
         inputs, checked=checked, axis=axes, ignore_index=index, loss=cross_entropy_of
     )
 
 
+@door
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Float[ArrayLike, "*batch classes"],
@@ -130,9 +132,8 @@ def softmax_cross_entropy(
 
     Source: Goodfellow, Bengio & Courville (2016), Deep Learning, §6.2.2.3.
     """
-    call = "softmax_cross_entropy"
     inputs, axes = softmax_inputs(
-        call, logits, labels, axis=axis, where=where, class_where=class_where,
+        logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
         vocab_axis_name=vocab_axis_name,
         integer=False,
@@ -140,6 +141,7 @@ def softmax_cross_entropy(
     return distribution_label_loss(inputs, axis=axes, loss=cross_entropy_of)
 
 
+@door
 def softmax_statistics(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Int[ArrayLike, "*batch"],
@@ -175,13 +177,12 @@ def softmax_statistics(
 
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
-    call = "softmax_statistics"
     inputs, axes = softmax_inputs(
-        call, logits, labels, axis=axis, where=None, class_where=class_where,
+        logits, labels, axis=axis, where=None, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
         vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    checked = _checks.checked(call)
+    checked = _checks.checked()
     return _softmax_statistics(inputs, checked=checked, axis=axes)
 
 

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from . import _checks, _options
+from ._errors import door, fail
 from ._sampling.candidates import (
     Candidates,
     Listed,
@@ -27,6 +28,7 @@ from ._sampling.candidates import (
 from ._types import Number
 
 
+@door
 def uniform(
     key: Array,
     labels: Int[ArrayLike, "..."],
@@ -60,12 +62,12 @@ def uniform(
 
     Source: Jean et al. (2015), On Using Very Large Target Vocabulary for NMT, §3.
     """
-    call = "samplers.uniform"
-    ids = _checks.integers(call, "labels", labels)
-    sizes = sizes_of(call, num_sampled, num_classes, unique)
+    ids = _checks.integers("labels", labels)
+    sizes = sizes_of(num_sampled, num_classes, unique)
     return draw(key, ids, law=uniform_law, sizes=sizes)
 
 
+@door
 def log_uniform(
     key: Array,
     labels: Int[ArrayLike, "..."],
@@ -98,12 +100,12 @@ def log_uniform(
 
     Source: TensorFlow, `tf.random.log_uniform_candidate_sampler`.
     """
-    call = "samplers.log_uniform"
-    ids = _checks.integers(call, "labels", labels)
-    sizes = sizes_of(call, num_sampled, num_classes, unique)
+    ids = _checks.integers("labels", labels)
+    sizes = sizes_of(num_sampled, num_classes, unique)
     return draw(key, ids, law=log_uniform_law, sizes=sizes)
 
 
+@door
 def fixed_unigram(
     key: Array,
     labels: Int[ArrayLike, "..."],
@@ -149,23 +151,23 @@ def fixed_unigram(
     Source: TensorFlow, `tf.random.fixed_unigram_candidate_sampler`; the distortion of
       0.75: Mikolov et al. (2013), Distributed Representations of Words, §2.2.
     """
-    call = "samplers.fixed_unigram"
-    ids = _checks.integers(call, "labels", labels)
-    w = _checks.weights(call, "weights", weights)
-    reserved = _options.count(call, "num_reserved_ids", num_reserved_ids, 0)
-    shards = _options.count(call, "num_shards", num_shards, 1)
-    first = _options.count(call, "shard", shard, 0)
-    alpha = _options.number(call, "distortion", distortion, (0.0, math.inf))
+    ids = _checks.integers("labels", labels)
+    w = _checks.weights("weights", weights)
+    reserved = _options.count("num_reserved_ids", num_reserved_ids, 0)
+    shards = _options.count("num_shards", num_shards, 1)
+    first = _options.count("shard", shard, 0)
+    alpha = _options.number("distortion", distortion, (0.0, math.inf))
     alpha = None if isinstance(alpha, float) and alpha == 1 else alpha
     listed = Listed(reserved, first, shards)
-    sizes = sizes_of(call, num_sampled, num_classes, unique, listed.of(reserved))
+    sizes = sizes_of(num_sampled, num_classes, unique, listed.of(reserved))
     if w.ndim != 1 or listed.of(reserved + w.size) != sizes.num_classes:
         must = f"list {num_classes} classes, with the reserved ones and of this shard"
         remedy = "Class `num_reserved_ids` is the first in the list."
-        _checks.fail(ValueError, call, "weights", must, w.shape, remedy)
+        fail(ValueError, "weights", must, w.shape, remedy)
     return draw_listed(key, ids, w, alpha, listed=listed, sizes=sizes)
 
 
+@door
 def learned_unigram(
     key: Array,
     labels: Int[ArrayLike, "..."],
@@ -203,18 +205,18 @@ def learned_unigram(
 
     Source: TensorFlow, `tf.random.learned_unigram_candidate_sampler`.
     """
-    call = "samplers.learned_unigram"
-    ids = _checks.integers(call, "labels", labels)
-    sizes = sizes_of(call, num_sampled, num_classes, unique)
+    ids = _checks.integers("labels", labels)
+    sizes = sizes_of(num_sampled, num_classes, unique)
     if counts is not None:
-        counts = _checks.weights(call, "counts", counts)
+        counts = _checks.weights("counts", counts)
         must = f"have shape {(sizes.num_classes,)}, one count a class"
         if counts.shape != (sizes.num_classes,):
             remedy = "Carry what the last call returned; None starts."
-            _checks.fail(ValueError, call, "counts", must, counts.shape, remedy)
+            fail(ValueError, "counts", must, counts.shape, remedy)
     return draw_learned(key, ids, counts, sizes=sizes)
 
 
+@door
 def all_candidates(
     key: Array,
     labels: Int[ArrayLike, "..."],
@@ -245,16 +247,16 @@ def all_candidates(
     Source: TensorFlow, `tf.random.all_candidate_sampler`.
     """
     del key
-    call = "samplers.all_candidates"
-    ids = _checks.integers(call, "labels", labels)
-    sizes = sizes_of(call, num_sampled, num_classes, True)
+    ids = _checks.integers("labels", labels)
+    sizes = sizes_of(num_sampled, num_classes, True)
     if sizes.num_sampled != sizes.num_classes:
         must = f"be num_classes={num_classes}, all there are"
         remedy = "To draw fewer use another sampler."
-        _checks.fail(ValueError, call, "num_sampled", must, num_sampled, remedy)
+        fail(ValueError, "num_sampled", must, num_sampled, remedy)
     return all_of(ids, sizes=sizes)
 
 
+@door
 def renumber(
     labels: Int[ArrayLike, "..."], candidates: Candidates, *, num_classes: int
 ) -> tuple[Int[Array, " rows"], Int[Array, "..."], Candidates]:
@@ -287,7 +289,6 @@ def renumber(
 
     Source: the rows and values of TensorFlow's `tf.IndexedSlices`, without repeats.
     """
-    call = "samplers.renumber"
-    ids = _checks.integers(call, "labels", labels)
-    count = _options.count(call, "num_classes", num_classes, 1)
+    ids = _checks.integers("labels", labels)
+    count = _options.count("num_classes", num_classes, 1)
     return renumbered(ids, candidates, num_classes=count)

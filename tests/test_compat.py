@@ -58,19 +58,16 @@ def test_every_argument_is_documented_here_or_once_for_its_module(name):
         assert f"  {parameter}: " in texts or f"`{parameter}`" in texts, parameter
 
 
-def test_importing_all_of_it_loads_no_framework_and_little_time():
+def test_importing_all_of_it_loads_no_framework():
     script = (
-        "import sys, time, jax, jax.numpy, jax.experimental.checkify, jaxtyping\n"
-        "start = time.process_time()\n"
-        "import jaxent\n"
-        "took = time.process_time() - start\n"
+        "import sys, jaxent\n"
         "heavy = {'torch', 'tensorflow', 'keras', 'sklearn', 'optax'}\n"
-        "print(took < 0.15, heavy & {m.split('.')[0] for m in sys.modules})"
+        "print(heavy & {m.split('.')[0] for m in sys.modules})"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert run.stdout == "True set()\n"
+    assert run.stdout == "set()\n"
 
 
 def test_metrics_are_pytrees_that_merge():

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .._checks import fail
+from .._errors import fail
 from .._types import AxisName, Shape
 from .placement import varying
 
@@ -105,7 +105,7 @@ def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Arr
     return classes_last(logits, axis)
 
 
-def sliced(call: str, name: AxisName | None) -> Classes:
+def sliced(name: AxisName | None) -> Classes:
     """All classes, or slices of them over an axis, or axes, that is mapped here."""
     if name is None:
         return WHOLE
@@ -113,15 +113,15 @@ def sliced(call: str, name: AxisName | None) -> Classes:
     names = name if isinstance(name, tuple) else (name,)
     if not names or not all(isinstance(n, str) for n in names):
         must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
-        fail(TypeError, call, argument, must, got, remedy)
+        fail(TypeError, argument, must, got, remedy)
     try:
         index = lax.axis_index(name)
     except NameError:
         must = "name an axis that is mapped where the call is"
         remedy = "Call it inside `jax.shard_map` over a mesh with this axis."
-        fail(ValueError, call, argument, must, got, remedy)
+        fail(ValueError, argument, must, got, remedy)
     if not varying(index).issuperset(names):
         must = "name an axis of a `jax.shard_map` that checks which values vary"
         remedy = "Leave `check_vma=True`: without it gradients are summed twice."
-        fail(ValueError, call, argument, must, got, remedy)
+        fail(ValueError, argument, must, got, remedy)
     return Classes(name)

@@ -27,7 +27,6 @@ class ClassInputs(NamedTuple):
 
 
 def softmax_inputs(
-    call: str,
     logits: ArrayLike,
     labels: ArrayLike,
     *,
@@ -41,16 +40,16 @@ def softmax_inputs(
     vocab_axis_name: AxisName | None = None,
 ) -> tuple[ClassInputs, Shape]:
     """The checks that all softmax losses share; the class axes come second."""
-    x = _checks.floats(call, "logits", logits)
-    found, shape = _checks.class_axes(call, axis, "logits", x)
+    x = _checks.floats("logits", logits)
+    found, shape = _checks.class_axes(axis, "logits", x)
     if integer:
-        y = _checks.class_ids(call, labels, shape, x.shape)
+        y = _checks.class_ids(labels, shape, x.shape)
     else:
-        y = _checks.distributions(call, "labels", labels, x, "logits")
-    keep = _checks.positions(call, where, shape, x.shape)
-    allowed = _checks.classes(call, class_where, x)
-    w = _checks.per_class(call, class_weights, math.prod(x.shape[a] for a in found))
-    alpha = option(call, "label_smoothing", label_smoothing, 1.0)
-    z = option(call, "z_loss", z_loss, math.inf)
-    slices = sliced(call, vocab_axis_name)
+        y = _checks.distributions("labels", labels, x, "logits")
+    keep = _checks.positions(where, shape, x.shape)
+    allowed = _checks.classes(class_where, x)
+    w = _checks.per_class(class_weights, math.prod(x.shape[a] for a in found))
+    alpha = option("label_smoothing", label_smoothing, 1.0)
+    z = option("z_loss", z_loss, math.inf)
+    slices = sliced(vocab_axis_name)
     return ClassInputs(x, y, keep, allowed, w, alpha, z, slices), found

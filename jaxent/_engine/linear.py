@@ -8,6 +8,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from .. import _checks
+from .._errors import fail
 from .exact import computing_dtype
 
 
@@ -20,26 +21,25 @@ class Head(NamedTuple):
 
 
 def linear_head(
-    call: str,
     hidden: ArrayLike,
     classifier: ArrayLike,
     bias: ArrayLike | None,
     prefix: str = "",
 ) -> Head:
     """One head, its shapes checked; its arguments are called prefix + their names."""
-    x = _checks.floats(call, f"{prefix}hidden", hidden)
-    w = _checks.floats(call, f"{prefix}classifier", classifier)
+    x = _checks.floats(f"{prefix}hidden", hidden)
+    w = _checks.floats(f"{prefix}classifier", classifier)
     if x.ndim == 0 or w.ndim != 2 or w.shape[1] != x.shape[-1] or w.shape[0] == 0:
         width = x.shape[-1] if x.ndim else "d"
         remedy = f"The last axis of `{prefix}hidden`, of shape {x.shape}, is d."
         if w.ndim == 2 and w.shape[0] == width:
             remedy = "Pass `.T` of a Flax Dense kernel."
         must = f"have shape (vocab, {width})"
-        _checks.fail(ValueError, call, f"{prefix}classifier", must, w.shape, remedy)
+        fail(ValueError, f"{prefix}classifier", must, w.shape, remedy)
     if bias is not None:
-        bias = _checks.floats(call, f"{prefix}bias", bias)
+        bias = _checks.floats(f"{prefix}bias", bias)
         name = f"{prefix}classifier[:, 0]"
-        _checks.same_shape(call, f"{prefix}bias", bias, w.shape[:1], name)
+        _checks.same_shape(f"{prefix}bias", bias, w.shape[:1], name)
     return Head(x, w, bias)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import jax.numpy as jnp
 
-from .. import _checks
+from .._errors import fail
 from .explain import explain
 
 LABELS = ("y_true", "labels", "label", "target", "targets", "y")
@@ -53,7 +53,7 @@ def read(path: Path, labels: str | None, predictions: str | None) -> tuple[Any, 
 
 
 def _refuse(must: str, got: object, remedy: str) -> NoReturn:
-    _checks.fail(ValueError, "explain", "file", must, got, remedy)
+    fail(ValueError, "file", must, got, remedy)
 
 
 def _of_npz(path: Path, labels: str | None, predictions: str | None) -> tuple[Any, Any]:

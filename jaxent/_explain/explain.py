@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from .. import _checks
+from .._errors import door, fail, outside
 from .conventions import Convention, of_elements, of_rows
 
 
@@ -80,6 +81,7 @@ class Explanation(NamedTuple):
             yield from _multiples(self.readings, self.got)
 
 
+@door
 def explain(
     labels: ArrayLike, predictions: ArrayLike, *, got: float | str | None = None
 ) -> Explanation:
@@ -109,8 +111,8 @@ def explain(
     text = None if got is None else str(got)
     wanted = None if text is None else _number(text)
     with jax.enable_x64(True):
-        p = _checks.weights("explain", "predictions", predictions).astype(jnp.float64)
-        y = _checks.weights("explain", "labels", labels)
+        p = _checks.weights("predictions", predictions).astype(jnp.float64)
+        y = _checks.weights("labels", labels)
         readings = [_read(c, text, wanted) for c in _conventions(y, p)]
     return Explanation(tuple(readings), text)
 
@@ -121,7 +123,7 @@ def _conventions(y: Array, p: Array) -> list[Convention]:
     if p.ndim not in (1, 2) or p.size == 0 or not (ids or y.shape == p.shape):
         must = "have one number or one row for each label"
         remedy = f"`labels` has shape {y.shape}."
-        _checks.fail(ValueError, "explain", "predictions", must, p.shape, remedy)
+        fail(ValueError, "predictions", must, p.shape, remedy)
     if ids:
         y = (
             y.astype(jnp.int32)[:, None]
@@ -133,7 +135,7 @@ def _conventions(y: Array, p: Array) -> list[Convention]:
 
 def _read(convention: Convention, text: str | None, wanted: float | None) -> Reading:
     try:
-        number = float(convention.compute())
+        number = float(outside(convention.compute)())
     except ValueError as error:
         return Reading(convention, math.nan, str(error), False)
     if text is None or wanted is None:
@@ -154,7 +156,7 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         remedy = "Give it as it was printed, such as 12.033141."
-        _checks.fail(TypeError, "explain", "got", "be a number", repr(text), remedy)
+        fail(TypeError, "got", "be a number", repr(text), remedy)
 
 
 def _same(number: float, text: str, wanted: float, double: bool) -> bool:

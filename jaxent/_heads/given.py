@@ -13,6 +13,7 @@ from .._engine.exact import computing_dtype
 from .._engine.labels import class_ids, drop, kept
 from .._engine.linear import Head
 from .._engine.placement import spread_over
+from .._errors import fail
 from .._types import AxisName, Shape
 from .chunked import BUFFERS
 from .chunks import Plan, Rows, cut
@@ -39,7 +40,6 @@ class Settings(NamedTuple):
 
 
 def given_head(
-    call: str,
     heads: tuple[Head, ...],
     *,
     labels: ArrayLike | None,
@@ -53,16 +53,16 @@ def given_head(
     batch = heads[0].hidden.shape[:-1]
     if labels is not None:
         full = (*batch, heads[0].classifier.shape[0])
-        labels = _checks.class_ids(call, labels, batch, full)
-    where = _checks.positions(call, where, batch)
+        labels = _checks.class_ids(labels, batch, full)
+    where = _checks.positions(where, batch)
     if weights is not None:
-        weights = _checks.weights(call, "weights", weights)
-        _checks.same_shape(call, "weights", weights, batch, "labels")
-    index = _options.ignored(call, ignore_index)
+        weights = _checks.weights("weights", weights)
+        _checks.same_shape("weights", weights, batch, "labels")
+    index = _options.ignored(ignore_index)
     compact = drops(where, weights, index)
-    plan = _plan(call, heads, memory, compact=compact)
-    settings = Settings(plan, index, _checks.checked(call))
-    classes = sliced(call, vocab_axis_name)
+    plan = _plan(heads, memory, compact=compact)
+    settings = Settings(plan, index, _checks.checked())
+    classes = sliced(vocab_axis_name)
     return Given(heads, labels, where, weights, classes), settings
 
 
@@ -71,18 +71,16 @@ def drops(where: Array | None, weights: Array | None, index: int | None) -> bool
     return any(x is not None for x in (where, weights, index))
 
 
-def _plan(
-    call: str, heads: tuple[Head, ...], memory: int | str | None, *, compact: bool
-) -> Plan:
+def _plan(heads: tuple[Head, ...], memory: int | str | None, *, compact: bool) -> Plan:
     """As many positions a chunk as the budget has room for the logits of."""
     row = sum(
         BUFFERS * h.classifier.shape[0] * max(h.hidden.dtype.itemsize, 4) for h in heads
     )
-    budget = _options.size(call, memory, max(DEFAULT_MEMORY, row))
+    budget = _options.size(memory, max(DEFAULT_MEMORY, row))
     if budget < row:
         must = f"be at least {row} bytes, the logits of one position and their gradient"
         remedy = "Raise it, or leave it out."
-        _checks.fail(ValueError, call, "memory", must, memory, remedy)
+        fail(ValueError, "memory", must, memory, remedy)
     positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
     devices = spread_over(heads[0].hidden)
     return cut(positions, budget // row, compact=compact, devices=devices)

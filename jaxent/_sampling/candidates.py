@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .. import _options
-from .._checks import fail
 from .._engine.elementary import expm1, log1p
 from .._engine.exact import power, widen
 from .._engine.labels import class_ids
+from .._errors import fail
 from .._types import Number
 
 
@@ -45,20 +45,19 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(
-    call: str,
     num_sampled: int,
     num_classes: int,
     unique: bool,
     num_reserved: int = 0,
 ) -> Sizes:
     """The sizes, checked."""
-    classes = _options.count(call, "num_classes", num_classes, 1)
-    sampled = _options.count(call, "num_sampled", num_sampled, 1)
+    classes = _options.count("num_classes", num_classes, 1)
+    sampled = _options.count("num_sampled", num_sampled, 1)
     drawable = classes - num_reserved
-    if _options.flag(call, "unique", unique) and sampled > drawable:
+    if _options.flag("unique", unique) and sampled > drawable:
         must = f"be at most {drawable}, the classes there are to draw"
         remedy = "Draw fewer, or with unique=False."
-        fail(ValueError, call, "num_sampled", must, sampled, remedy)
+        fail(ValueError, "num_sampled", must, sampled, remedy)
     return Sizes(sampled, classes, unique)
 
 

@@ -11,7 +11,6 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from .. import _checks, _options
-from .._checks import fail
 from .._engine.elementary import log
 from .._engine.exact import computing_dtype
 from .._engine.inputs import ClassInputs
@@ -24,6 +23,7 @@ from .._engine.pair_losses import (
     integer_label_loss,
 )
 from .._engine.statistics import log_normalizer
+from .._errors import fail
 from .._types import Number
 from .candidates import Candidates, renumbered
 
@@ -47,7 +47,6 @@ class Settings(NamedTuple):
 
 
 def given_columns(
-    call: str,
     hidden: ArrayLike,
     classifier: ArrayLike,
     labels: ArrayLike,
@@ -56,38 +55,38 @@ def given_columns(
     where: ArrayLike | None,
 ) -> Given:
     """The checks that all sampled losses share."""
-    head = linear_head(call, hidden, classifier, bias)
+    head = linear_head(hidden, classifier, bias)
     batch = head.hidden.shape[:-1]
-    y = _checks.several_class_ids(call, labels, batch)
-    where = _checks.positions(call, where, batch)
-    return Given(head, y, _checked(call, candidates, y), where)
+    y = _checks.several_class_ids(labels, batch)
+    where = _checks.positions(where, batch)
+    return Given(head, y, _checked(candidates, y), where)
 
 
-def _checked(call: str, candidates: Candidates, labels: Array) -> Candidates:
+def _checked(candidates: Candidates, labels: Array) -> Candidates:
     if not isinstance(candidates, tuple) or len(candidates) != 3:
         remedy = "Draw them by `jaxent.samplers`, with the labels."
         kind = type(candidates).__name__
-        fail(TypeError, call, "candidates", "be jaxent.Candidates", kind, remedy)
-    ids = _checks.integers(call, "candidates.ids", candidates[0])
+        fail(TypeError, "candidates", "be jaxent.Candidates", kind, remedy)
+    ids = _checks.integers("candidates.ids", candidates[0])
     own, drawn = (
-        _checks.floats(call, f"candidates.{name}", x)
+        _checks.floats(f"candidates.{name}", x)
         for name, x in zip(Candidates._fields[1:], candidates[1:], strict=True)
     )
     if ids.ndim != 1:
         remedy = "All positions share one draw; for one each, use `jax.vmap`."
         must = "have shape (num_sampled,)"
-        fail(ValueError, call, "candidates.ids", must, ids.shape, remedy)
-    _checks.same_shape(call, "candidates.true_count", own, labels.shape, "labels")
+        fail(ValueError, "candidates.ids", must, ids.shape, remedy)
+    _checks.same_shape("candidates.true_count", own, labels.shape, "labels")
     name = "candidates.ids"
-    _checks.same_shape(call, "candidates.sampled_count", drawn, ids.shape, name)
+    _checks.same_shape("candidates.sampled_count", drawn, ids.shape, name)
     return Candidates(ids, own, drawn)
 
 
-def settings_of(call: str, remove_accidental_hits: bool, subtract_log_q: bool):
+def settings_of(remove_accidental_hits: bool, subtract_log_q: bool):
     return Settings(
-        _checks.checked(call),
-        _options.flag(call, "remove_accidental_hits", remove_accidental_hits),
-        _options.flag(call, "subtract_log_q", subtract_log_q),
+        _checks.checked(),
+        _options.flag("remove_accidental_hits", remove_accidental_hits),
+        _options.flag("subtract_log_q", subtract_log_q),
     )
 
 

@@ -18,12 +18,12 @@ from jaxtyping import Float
 from .. import _checks
 from .._engine.exact import widen
 from .._engine.sums import one_hot
+from .._errors import door, fail
 from .._probabilities import categorical_cross_entropy
 from .._reduce import reduce
 
-CALL = "compat.sklearn.log_loss"
 
-
+@door(probs="y_proba")
 def log_loss(
     y_true: ArrayLike | Sequence[object],
     y_proba: ArrayLike | None = None,
@@ -67,12 +67,12 @@ def log_loss(
     targets = _targets(y_true, labels, p)
     weights = None
     if sample_weight is not None:
-        weights = _checks.weights(CALL, "sample_weight", sample_weight)
-        _checks.same_shape(CALL, "sample_weight", weights, p.shape[:1], "y_true")
+        weights = _checks.weights("sample_weight", sample_weight)
+        _checks.same_shape("sample_weight", weights, p.shape[:1], "y_true")
         if _known(weights) and not jnp.any(weights != 0):
             remedy = "A mean over nothing has no value."
             must = "have at least one number that is not 0"
-            _checks.fail(ValueError, CALL, "sample_weight", must, "zeros", remedy)
+            fail(ValueError, "sample_weight", must, "zeros", remedy)
     if eps is None:
         clip = float(jnp.finfo(p.dtype).eps)
         losses = categorical_cross_entropy(p, targets, eps=clip)
@@ -89,16 +89,16 @@ def _known(x: Array) -> bool:
 
 def _probabilities(y_proba: ArrayLike | None, eps: float | None) -> Array:
     """p with its classes on axis 1, clipped if an old release is meant."""
-    p = _checks.weights(CALL, "y_proba", jnp.zeros(0) if y_proba is None else y_proba)
+    p = _checks.weights("y_proba", jnp.zeros(0) if y_proba is None else y_proba)
     p = p if jnp.issubdtype(p.dtype, jnp.floating) else jnp.asarray(p, float)
     if p.ndim not in (1, 2) or p.shape[0] == 0:
         remedy = "Give each sample its probability, or a row of them."
         must = "have one or two axes, and a sample"
-        _checks.fail(ValueError, CALL, "y_proba", must, p.shape, remedy)
+        fail(ValueError, "y_proba", must, p.shape, remedy)
     if _known(p) and not jnp.all((p >= 0) & (p <= 1)):
         remedy = "Pass probabilities: the softmax of logits, not logits."
         wrong = float(p[~((p >= 0) & (p <= 1))][0])
-        _checks.fail(ValueError, CALL, "y_proba", "be in [0, 1]", wrong, remedy)
+        fail(ValueError, "y_proba", "be in [0, 1]", wrong, remedy)
     if eps is not None:
         p = jnp.clip(widen(p), eps, 1 - eps)
     if p.ndim == 1 or p.shape[1] == 1:
@@ -129,7 +129,7 @@ def _targets(y_true: Any, labels: Any, p: Array) -> Array:
     if len(rows) != p.shape[0]:
         remedy = "Give each sample its label."
         must = f"have {p.shape[0]} labels, one for each row of `y_proba`"
-        _checks.fail(ValueError, CALL, "y_true", must, len(rows), remedy)
+        fail(ValueError, "y_true", must, len(rows), remedy)
     if isinstance(rows[0], list):
         _count(rows[0] if declared is None else declared, labels, p)
         return jnp.asarray(rows, p.dtype)
@@ -146,7 +146,7 @@ def _targets(y_true: Any, labels: Any, p: Array) -> Array:
     if strangers:
         remedy = "Declare every label that there is."
         must = f"be among the labels {classes}"
-        _checks.fail(ValueError, CALL, "y_true", must, strangers, remedy)
+        fail(ValueError, "y_true", must, strangers, remedy)
     ids = [classes.index(row) for row in rows]
     return one_hot(jnp.asarray(ids, jnp.int32), p)
 
@@ -163,4 +163,4 @@ def _count(classes: list, labels: Any, p: Array):
     if len(classes) != p.shape[1] or len(classes) < 2:
         remedy = "Give all classes, in sorted order, by `labels=`."
         must = f"have {p.shape[1]} classes, one for each column of `y_proba`"
-        _checks.fail(ValueError, CALL, argument, must, classes, remedy)
+        fail(ValueError, argument, must, classes, remedy)

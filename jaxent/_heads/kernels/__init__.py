@@ -3,7 +3,7 @@
 
 `tpu` and `gpu` hold the same three functions, and nothing else knows the difference:
 
-- `tiles(call, head, memory)`: the block sizes that fit, or an error that says what to
+- `tiles(head, memory)`: the block sizes that fit, or an error that says what to
   change; raised while tracing, before anything is compiled.
 - `sums(head, labels, how)`: `HeadSums` of each position.
 - `gradient(head, labels, slopes, how)`: a `Head` of gradients, in its arrays' dtypes.

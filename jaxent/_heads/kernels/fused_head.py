@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ... import _checks
 from ..._engine.exact import product
 from ..._engine.labels import drop
 from ..._engine.linear import Head
 from ..._engine.statistics import pair_of
 from ..._engine.sums import Rest
+from ..._errors import fail
 from ..._types import Number
 
 
@@ -69,7 +69,6 @@ class HeadNumbers(NamedTuple):
 
 
 def chosen(
-    call: str,
     implementation: str,
     head: Head,
     *,
@@ -81,8 +80,8 @@ def chosen(
     if isinstance(softcap, Array):
         must = f'be a Python number with implementation="{implementation}"'
         remedy = 'The kernels are compiled for it; a traced one needs "xla".'
-        _checks.fail(NotImplementedError, call, "softcap", must, softcap, remedy)
-    tiles = _kernels(implementation).tiles(call, head, memory)
+        fail(NotImplementedError, "softcap", must, softcap, remedy)
+    tiles = _kernels(implementation).tiles(head, memory)
     return How(implementation, tiles, softcap, smoothing)
 
 

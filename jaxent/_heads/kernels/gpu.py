@@ -16,10 +16,11 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from ... import _checks, _options
+from ... import _options
 from ..._engine.linear import Head, matmul
 from ..._engine.sums import Rest
 from ..._engine.sums import exp_from as _exp_from
+from ..._errors import fail
 from ..given import DEFAULT_MEMORY
 from .fused_head import HeadSums, How, Slopes
 from .hopper import (
@@ -51,24 +52,24 @@ class Tiles(NamedTuple):
     """Classes whose logits' gradient is in memory at once."""
 
 
-def tiles(call: str, head: Head, memory: int | str | None) -> Tiles:
+def tiles(head: Head, memory: int | str | None) -> Tiles:
     """A slab that fits; refuses what tensor cores do not multiply."""
     x, w = head.hidden, head.classifier
     kernels = 'with implementation="pallas_gpu"'
     if x.dtype not in (jnp.bfloat16, jnp.float16):
         must = f"be bfloat16 or float16 {kernels}"
         remedy = 'Tensor cores round float32 to 10 bits (TF32): use "xla".'
-        _checks.fail(NotImplementedError, call, "hidden", must, x, remedy)
+        fail(NotImplementedError, "hidden", must, x, remedy)
     if w.dtype != x.dtype:
         must = f"be {x.dtype.name}, as `hidden` is, {kernels}"
         remedy = "Tensor cores multiply like by like: cast one of them."
-        _checks.fail(NotImplementedError, call, "classifier", must, w, remedy)
+        fail(NotImplementedError, "classifier", must, w, remedy)
     least = max(math.prod(x.shape[:-1]), 1) * CLASSES * HALF
-    budget = _options.size(call, memory, max(DEFAULT_MEMORY, least))
+    budget = _options.size(memory, max(DEFAULT_MEMORY, least))
     if budget < least:
         must = f"be at least {least} bytes {kernels}"
         remedy = f"That is the gradient of {CLASSES} logits a position."
-        _checks.fail(ValueError, call, "memory", must, memory, remedy)
+        fail(ValueError, "memory", must, memory, remedy)
     total = pl.cdiv(w.shape[0], CLASSES)
     slabs = pl.cdiv(total, budget // least)
     return Tiles(pl.cdiv(total, slabs) * CLASSES)

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from ... import _checks, _options
+from ... import _options
 from ..._engine.exact import computing_dtype
 from ..._engine.linear import Head
+from ..._errors import fail
 
 LANES = 128
 """Blocks are whole tiles of registers: 8 × 128 float32, or 16 × 128 bfloat16."""
@@ -37,7 +38,7 @@ class Tiles(NamedTuple):
     slopes: tuple[int, int]
 
 
-def tiles(call: str, head: Head, memory: int | str | None) -> Tiles:
+def tiles(head: Head, memory: int | str | None) -> Tiles:
     """The tiles for a head: its sums make one product, its slopes two."""
     dtype = head.hidden.dtype
     if dtype != head.classifier.dtype:
@@ -45,18 +46,18 @@ def tiles(call: str, head: Head, memory: int | str | None) -> Tiles:
     if dtype not in (jnp.float32, jnp.bfloat16):
         must = 'be float32 or bfloat16 with implementation="pallas_tpu"'
         remedy = 'The matrix units take no other: cast it, or use "xla".'
-        _checks.fail(NotImplementedError, call, "hidden", must, dtype.name, remedy)
+        fail(NotImplementedError, "hidden", must, dtype.name, remedy)
     d, size = head.hidden.shape[-1], dtype.itemsize
     least = used(LANES, LANES, d, size, 2)
     if least > VMEM:
         must = f"have rows that fit, {LANES} of each matrix, in {VMEM} bytes of VMEM"
         remedy = 'Use implementation="xla".'
-        _checks.fail(ValueError, call, "hidden", must, head.hidden.shape, remedy)
-    budget = _options.size(call, memory, DEFAULT_MEMORY)
+        fail(ValueError, "hidden", must, head.hidden.shape, remedy)
+    budget = _options.size(memory, DEFAULT_MEMORY)
     if not least <= budget <= VMEM:
         must = f"be from {least} to {VMEM} bytes of VMEM, for d = {d}"
         remedy = 'With implementation="pallas_tpu" it is for the tiles of one core.'
-        _checks.fail(ValueError, call, "memory", must, memory or budget, remedy)
+        fail(ValueError, "memory", must, memory or budget, remedy)
     return Tiles(*(_largest(d, size, products, budget) for products in (1, 2)))
 
 

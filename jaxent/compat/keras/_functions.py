@@ -10,12 +10,14 @@ from ... import _checks
 from ..._divergence import kl_divergence as relative_entropy
 from ..._engine.exact import widen, xlogy
 from ..._engine.sums import one_hot
+from ..._errors import door, fail
 from ..._probabilities import binary_cross_entropy, categorical_cross_entropy
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._softmax import softmax_cross_entropy
-from ._inputs import EPSILON, clipped, normalized, pair, smoothed
+from ._inputs import EPSILON, NAMES, clipped, normalized, pair, smoothed
 
 
+@door(**NAMES)
 def binary_crossentropy(
     y_true: ArrayLike,
     y_pred: Float[ArrayLike, "..."],
@@ -38,13 +40,14 @@ def binary_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
-    t, p = pair("compat.keras.binary_crossentropy", y_true, y_pred)
+    t, p = pair(y_true, y_pred)
     t = smoothed(t, label_smoothing, 2)
     if from_logits:
         return jnp.mean(sigmoid_binary_cross_entropy(p, t), axis=axis)
     return jnp.mean(binary_cross_entropy(clipped(p), t), axis=axis)
 
 
+@door(**NAMES)
 def categorical_crossentropy(
     y_true: ArrayLike,
     y_pred: Float[ArrayLike, "..."],
@@ -69,13 +72,14 @@ def categorical_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
-    t, p = pair("compat.keras.categorical_crossentropy", y_true, y_pred)
+    t, p = pair(y_true, y_pred)
     t = smoothed(t, label_smoothing, t.shape[-1])
     if from_logits:
         return softmax_cross_entropy(p, t, axis=axis)
     return categorical_cross_entropy(normalized(p, axis), t, axis=axis)
 
 
+@door(**NAMES)
 def sparse_categorical_crossentropy(
     y_true: ArrayLike,
     y_pred: Float[ArrayLike, "*batch classes"],
@@ -111,14 +115,13 @@ def sparse_with_mask(
     axis: int,
 ) -> tuple[Array, Array | None]:
     """The losses, and the mask that Keras attaches to them if it ignores a class."""
-    call = "compat.keras.sparse_categorical_crossentropy"
-    p = widen(_checks.floats(call, "y_pred", y_pred))
+    p = widen(_checks.floats("y_pred", y_pred))
     if axis not in (-1, p.ndim - 1):
         remedy = "Move the classes there: `jnp.moveaxis`."
-        _checks.fail(ValueError, call, "axis", "be the last axis", axis, remedy)
-    y = _checks.weights(call, "y_true", y_true)
+        fail(ValueError, "axis", "be the last axis", axis, remedy)
+    y = _checks.weights("y_true", y_true)
     y = y[..., 0] if y.ndim == p.ndim and y.shape[-1] == 1 else y
-    ids = _checks.class_ids(call, y.astype(jnp.int32), p.shape[:-1], p.shape)
+    ids = _checks.class_ids(y.astype(jnp.int32), p.shape[:-1], p.shape)
     kept = None if ignore_class is None else ids != ignore_class
     labels = one_hot(ids, p)
     if from_logits:
@@ -126,6 +129,7 @@ def sparse_with_mask(
     return categorical_cross_entropy(normalized(p, -1), labels, where=kept), kept
 
 
+@door(**NAMES)
 def kl_divergence(
     y_true: ArrayLike, y_pred: Float[ArrayLike, "*batch classes"]
 ) -> Float[Array, "*batch"]:
@@ -144,11 +148,12 @@ def kl_divergence(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
-    t, p = pair("compat.keras.kl_divergence", y_true, y_pred)
+    t, p = pair(y_true, y_pred)
     t, p = (jnp.clip(a, EPSILON, 1) for a in (t, p))
     return relative_entropy(xlogy(jnp.ones_like(p), p), t)
 
 
+@door(**NAMES)
 def poisson(
     y_true: ArrayLike, y_pred: Float[ArrayLike, "*batch n"]
 ) -> Float[Array, "*batch"]:
@@ -167,5 +172,5 @@ def poisson(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
-    t, p = pair("compat.keras.poisson", y_true, y_pred)
+    t, p = pair(y_true, y_pred)
     return jnp.mean(p - xlogy(t, p + EPSILON), axis=-1)

@@ -9,11 +9,16 @@ from ... import _checks
 from ..._engine.exact import widen_both
 
 EPSILON = 1e-7
+NAMES = {
+    **dict.fromkeys(("logits", "probs", "log_predictions"), "y_pred"),
+    **dict.fromkeys(("labels", "targets"), "y_true"),
+}
+"""Of the arguments of jaxent's losses in Keras'."""
 
 
-def pair(call: str, y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
+def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
     """Labels and predictions of one shape and dtype."""
-    p, t = _checks.paired(call, ("y_pred", "y_true"), y_pred, y_true)
+    p, t = _checks.paired(("y_pred", "y_true"), y_pred, y_true)
     p, t = widen_both(p, t)
     return t, p
 

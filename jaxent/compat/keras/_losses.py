@@ -15,7 +15,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ... import _checks, _options
+from ..._errors import door
 from . import _functions, _robust
+from ._inputs import NAMES
 from ._reduction import REDUCTIONS, reduced, same_rank
 
 DEFAULT = "sum_over_batch_size"
@@ -26,9 +28,9 @@ class Loss(abc.ABC):
 
     reduction: str | None
 
+    @door
     def __post_init__(self):
-        call = f"compat.keras.{type(self).__name__}"
-        _options.one_of(call, "reduction", self.reduction or "none", REDUCTIONS)
+        _options.one_of("reduction", self.reduction or "none", REDUCTIONS)
 
     @abc.abstractmethod
     def call(self, y_true: Array, y_pred: Array) -> Array:
@@ -38,6 +40,7 @@ class Loss(abc.ABC):
         """The losses, and which of them count."""
         return self.call(y_true, y_pred), None
 
+    @door(**NAMES)
     def __call__(
         self,
         y_true: ArrayLike,
@@ -45,14 +48,13 @@ class Loss(abc.ABC):
         sample_weight: ArrayLike | None = None,
         mask: ArrayLike | None = None,
     ) -> Array:
-        call = f"compat.keras.{type(self).__name__}"
-        t = _checks.weights(call, "y_true", y_true)
-        t, p = same_rank(t, _checks.floats(call, "y_pred", y_pred))
+        t = _checks.weights("y_true", y_true)
+        t, p = same_rank(t, _checks.floats("y_pred", y_pred))
         losses, kept = self.with_mask(t, p)
         if mask is not None:
-            mask = _checks.mask(call, "mask", mask)
+            mask = _checks.mask("mask", mask)
             kept = mask if kept is None else mask & kept
-        return reduced(call, losses, sample_weight, kept, self.reduction)
+        return reduced(losses, sample_weight, kept, self.reduction)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,6 @@ def weighted(values: Array, weights: Array) -> Array:
 
 
 def reduced(
-    call: str,
     values: Array,
     sample_weight: ArrayLike | None,
     mask: Array | None,
@@ -60,7 +59,7 @@ def reduced(
     reduction = reduction or "none"
     weights = None
     if sample_weight is not None:
-        weights = _checks.weights(call, "sample_weight", sample_weight)
+        weights = _checks.weights("sample_weight", sample_weight)
     weights = masked(weights, mask, reduction)
     if weights is not None:
         values, weights = same_rank(values, weights)

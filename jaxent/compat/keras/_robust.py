@@ -11,10 +11,12 @@ from ..._engine.class_axis import classes_last
 from ..._engine.exact import box_cox, power, sigmoid_pair, widen, xlogy
 from ..._engine.statistics import class_pairs
 from ..._engine.sums import one_hot
+from ..._errors import door
 from ..._probabilities import binary_cross_entropy
-from ._inputs import clipped, normalized, pair, smoothed
+from ._inputs import NAMES, clipped, normalized, pair, smoothed
 
 
+@door(**NAMES)
 def binary_focal_crossentropy(
     y_true: ArrayLike,
     y_pred: Float[ArrayLike, "..."],
@@ -45,7 +47,7 @@ def binary_focal_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
-    t, p = pair("compat.keras.binary_focal_crossentropy", y_true, y_pred)
+    t, p = pair(y_true, y_pred)
     t = smoothed(t, label_smoothing, 2)
     one_minus_p = 1 - p
     if from_logits:
@@ -57,6 +59,7 @@ def binary_focal_crossentropy(
     return jnp.mean(losses, axis=axis)
 
 
+@door(**NAMES)
 def categorical_focal_crossentropy(
     y_true: ArrayLike,
     y_pred: Float[ArrayLike, "..."],
@@ -85,15 +88,15 @@ def categorical_focal_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
-    call = "compat.keras.categorical_focal_crossentropy"
-    t, p = pair(call, y_true, y_pred)
+    t, p = pair(y_true, y_pred)
     t = smoothed(t, label_smoothing, t.shape[-1])
-    axes, _ = _checks.class_axes(call, axis, "y_pred", p)
+    axes, _ = _checks.class_axes(axis, "y_pred", p)
     t, p = (classes_last(a, axes) for a in (t, p))
     p = normalized(class_pairs(p).prob if from_logits else p, -1)
     return -alpha * jnp.sum(power(1 - p, gamma) * xlogy(t, p), axis=-1)
 
 
+@door(**NAMES)
 def categorical_generalized_cross_entropy(
     y_true: ArrayLike, y_pred: Float[ArrayLike, "*batch classes"], q: float
 ) -> Float[Array, "*batch"]:
@@ -114,11 +117,10 @@ def categorical_generalized_cross_entropy(
 
     Source: Keras 3.15, src/losses/losses.py; Zhang & Sabuncu (2018).
     """
-    call = "compat.keras.categorical_generalized_cross_entropy"
-    exponent = _options.number(call, "q", q, (0.0, 1.0))
-    p = widen(_checks.floats(call, "y_pred", y_pred))
-    y = _checks.weights(call, "y_true", y_true).astype(jnp.int32)
-    hit = one_hot(_checks.class_ids(call, y, p.shape[:-1], p.shape), p)
+    exponent = _options.number("q", q, (0.0, 1.0))
+    p = widen(_checks.floats("y_pred", y_pred))
+    y = _checks.weights("y_true", y_true).astype(jnp.int32)
+    hit = one_hot(_checks.class_ids(y, p.shape[:-1], p.shape), p)
     own = jnp.sum(jnp.where(hit, p, 0), axis=-1)
     safe = jnp.where(own == 0, 1, own)
     nll = -xlogy(jnp.ones_like(safe), safe)

@@ -22,8 +22,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ... import _checks
+from ..._errors import door
 from ..._reduce import WeightedMean
 from . import _functions
+from ._inputs import NAMES
 from ._reduction import masked, same_rank, weighted
 
 
@@ -41,6 +43,7 @@ class Metric(abc.ABC):
     def losses(self, y_true: Array, y_pred: Array) -> tuple[Array, Array | None]:
         """The losses, and which of them count."""
 
+    @door(**NAMES)
     def update(
         self,
         y_true: ArrayLike,
@@ -49,14 +52,13 @@ class Metric(abc.ABC):
         mask: ArrayLike | None = None,
     ) -> Self:
         """The metric with these samples added."""
-        call = f"compat.keras.metrics.{type(self).__name__}"
-        t = _checks.weights(call, "y_true", y_true)
-        values, kept = self.losses(t, _checks.floats(call, "y_pred", y_pred))
+        t = _checks.weights("y_true", y_true)
+        values, kept = self.losses(t, _checks.floats("y_pred", y_pred))
         weights = None
         if sample_weight is not None:
-            weights = _checks.weights(call, "sample_weight", sample_weight)
+            weights = _checks.weights("sample_weight", sample_weight)
         if mask is not None:
-            weights = masked(weights, _checks.mask(call, "mask", mask), "sum")
+            weights = masked(weights, _checks.mask("mask", mask), "sum")
         if weights is not None:
             weights = masked(weights, kept, "sum")
         added = self.state.merge(_samplewise(values, weights))

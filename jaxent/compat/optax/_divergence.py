@@ -12,10 +12,12 @@ from ... import _checks
 from ..._divergence import generalized_kl_divergence as generalized
 from ..._divergence import kl_divergence as relative
 from ..._divergence import kl_divergence_with_log_targets as relative_of_logs
+from ..._errors import door
 from ..._types import Axis
 from ._inputs import broadcast, class_axes
 
 
+@door
 def kl_divergence(
     log_predictions: Float[ArrayLike, "..."],
     targets: Float[ArrayLike, "..."],
@@ -38,10 +40,11 @@ def kl_divergence(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    x, t, axes = _summed("kl_divergence", log_predictions, targets, axis, where, 0, 0)
+    x, t, axes = _summed(log_predictions, targets, axis, where, 0, 0)
     return relative(x, t, axis=axes)
 
 
+@door
 def kl_divergence_with_log_targets(
     log_predictions: Float[ArrayLike, "..."],
     log_targets: Float[ArrayLike, "..."],
@@ -61,11 +64,11 @@ def kl_divergence_with_log_targets(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    call = "kl_divergence_with_log_targets"
-    x, t, axes = _summed(call, log_predictions, log_targets, axis, where, 0, -math.inf)
+    x, t, axes = _summed(log_predictions, log_targets, axis, where, 0, -math.inf)
     return relative_of_logs(x, t, axis=axes)
 
 
+@door
 def generalized_kl_divergence(
     log_predictions: Float[ArrayLike, "..."],
     targets: Float[ArrayLike, "..."],
@@ -85,8 +88,7 @@ def generalized_kl_divergence(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    call = "generalized_kl_divergence"
-    x, t, axes = _summed(call, log_predictions, targets, axis, where, -math.inf, 0)
+    x, t, axes = _summed(log_predictions, targets, axis, where, -math.inf, 0)
     return generalized(x, t, axis=axes)
 
 
@@ -94,7 +96,6 @@ convex_kl_divergence = generalized_kl_divergence
 
 
 def _summed(
-    function: str,
     log_predictions: ArrayLike,
     targets: ArrayLike,
     axis: Axis | None,
@@ -104,9 +105,8 @@ def _summed(
 ) -> tuple[Array, Array, tuple[int, ...]]:
     """Arrays whose elements that `where` leaves out add nothing."""
     names = ("log_predictions", "targets")
-    x, t = broadcast(function, log_predictions, targets, names)
-    call = f"compat.optax.{function}"
+    x, t = broadcast(log_predictions, targets, names)
     if where is not None:
-        kept = jnp.broadcast_to(_checks.mask(call, "where", where), x.shape)
+        kept = jnp.broadcast_to(_checks.mask("where", where), x.shape)
         x, t = jnp.where(kept, x, no_prediction), jnp.where(kept, t, no_target)
-    return x, t, class_axes(call, axis, names[0], x)
+    return x, t, class_axes(axis, names[0], x)

@@ -10,6 +10,7 @@ from ... import _checks
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import widen
 from ..._engine.sums import one_hot
+from ..._errors import door
 from ..._focal import poly_loss_cross_entropy as poly_loss
 from ..._sigmoid import sigmoid_binary_cross_entropy as binary_loss
 from ..._sigmoid import sigmoid_focal_loss as focal_loss
@@ -19,6 +20,7 @@ from ..._types import Axis, Number
 from ._inputs import broadcast, class_axes, kept_by
 
 
+@door
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "..."], labels: Float[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -36,9 +38,10 @@ def sigmoid_binary_cross_entropy(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    return binary_loss(*broadcast("sigmoid_binary_cross_entropy", logits, labels))
+    return binary_loss(*broadcast(logits, labels))
 
 
+@door
 def sigmoid_focal_loss(
     logits: Float[ArrayLike, "..."],
     labels: Float[ArrayLike, "..."],
@@ -62,10 +65,11 @@ def sigmoid_focal_loss(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    x, y = broadcast("sigmoid_focal_loss", logits, labels)
+    x, y = broadcast(logits, labels)
     return focal_loss(x, y, alpha=alpha, gamma=gamma)
 
 
+@door
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "..."],
     labels: Float[ArrayLike, "..."],
@@ -90,13 +94,14 @@ def softmax_cross_entropy(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    x, q = broadcast("softmax_cross_entropy", logits, labels)
-    axes, allowed, kept = kept_by("softmax_cross_entropy", x, axis, where)
+    x, q = broadcast(logits, labels)
+    axes, allowed, kept = kept_by(x, axis, where)
     if allowed is not None:
         q = jnp.where(allowed, q, 0)
     return dense_loss(x, q, axis=axes, where=kept, class_where=allowed)
 
 
+@door
 def safe_softmax_cross_entropy(
     logits: Float[ArrayLike, "..."], labels: Float[ArrayLike, "..."]
 ) -> Float[Array, "..."]:
@@ -119,6 +124,7 @@ def safe_softmax_cross_entropy(
     return softmax_cross_entropy(logits, labels)
 
 
+@door
 def softmax_cross_entropy_with_integer_labels(
     logits: Float[ArrayLike, "..."],
     labels: Int[ArrayLike, "..."],
@@ -144,10 +150,9 @@ def softmax_cross_entropy_with_integer_labels(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    call = "compat.optax.softmax_cross_entropy_with_integer_labels"
-    x = widen(_checks.floats(call, "logits", logits))
-    y = _checks.integers(call, "labels", labels)
-    axes, allowed, kept = kept_by(call.rsplit(".", 1)[1], x, axis, where)
+    x = widen(_checks.floats("logits", logits))
+    y = _checks.integers("labels", labels)
+    axes, allowed, kept = kept_by(x, axis, where)
     x = classes_last(x, axes)
     allowed = None if allowed is None else classes_last(allowed, axes)
     shape, classes = jnp.broadcast_shapes(y.shape, x.shape[:-1]), x.shape[-1]
@@ -163,6 +168,7 @@ def softmax_cross_entropy_with_integer_labels(
     return losses if kept is None else jnp.where(kept, losses, 0)
 
 
+@door
 def poly_loss_cross_entropy(
     logits: Float[ArrayLike, "..."],
     labels: Float[ArrayLike, "..."],
@@ -186,13 +192,14 @@ def poly_loss_cross_entropy(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    x, q = broadcast("poly_loss_cross_entropy", logits, labels)
-    axes, allowed, kept = kept_by("poly_loss_cross_entropy", x, axis, where)
+    x, q = broadcast(logits, labels)
+    axes, allowed, kept = kept_by(x, axis, where)
     if allowed is not None:
         q = jnp.where(allowed, q, 0)
     return poly_loss(x, q, epsilon=epsilon, axis=axes, where=kept, class_where=allowed)
 
 
+@door
 def smooth_labels(
     labels: Float[ArrayLike, "..."],
     alpha: Number,
@@ -216,11 +223,10 @@ def smooth_labels(
 
     Source: optax 0.2.8, optax/losses/_smoothing.py.
     """
-    call = "compat.optax.smooth_labels"
-    y = widen(_checks.floats(call, "labels", labels))
+    y = widen(_checks.floats("labels", labels))
     alpha = jnp.asarray(alpha, y.dtype)
-    axes = class_axes(call, axis, "labels", y)
-    kept = jnp.ones_like(y) if where is None else _checks.mask(call, "where", where)
+    axes = class_axes(axis, "labels", y)
+    kept = jnp.ones_like(y) if where is None else _checks.mask("where", where)
     kept = jnp.broadcast_to(kept, y.shape).astype(y.dtype)
     share = alpha / jnp.sum(kept, axis=axes, keepdims=True)
     return (1 - alpha) * y + jnp.broadcast_to(share, y.shape)

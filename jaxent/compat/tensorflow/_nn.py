@@ -6,10 +6,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks
+from ..._errors import door
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
 
 
+@door
 def sigmoid_cross_entropy_with_logits(
     labels: Float[ArrayLike, "*shape"],
     logits: Float[ArrayLike, "*shape"],
@@ -33,11 +35,11 @@ def sigmoid_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_impl.py.
     """
     del name
-    call = "compat.tensorflow.sigmoid_cross_entropy_with_logits"
-    x, z = _checks.paired(call, ("logits", "labels"), logits, labels)
+    x, z = _checks.paired(("logits", "labels"), logits, labels)
     return sigmoid_binary_cross_entropy(x, z)
 
 
+@door
 def weighted_cross_entropy_with_logits(
     labels: Float[ArrayLike, "*shape"],
     logits: Float[ArrayLike, "*shape"],
@@ -64,11 +66,11 @@ def weighted_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_impl.py.
     """
     del name
-    call = "compat.tensorflow.weighted_cross_entropy_with_logits"
-    x, z = _checks.paired(call, ("logits", "labels"), logits, labels)
+    x, z = _checks.paired(("logits", "labels"), logits, labels)
     return sigmoid_binary_cross_entropy(x, z, pos_weight=pos_weight)
 
 
+@door
 def softmax_cross_entropy_with_logits(
     labels: Float[ArrayLike, "..."],
     logits: Float[ArrayLike, "..."],
@@ -97,14 +99,14 @@ def softmax_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_ops.py.
     """
     del name
-    call = "compat.tensorflow.softmax_cross_entropy_with_logits"
-    x, q = _checks.paired(call, ("logits", "labels"), logits, labels)
+    x, q = _checks.paired(("logits", "labels"), logits, labels)
     return softmax_cross_entropy(x, q, axis=axis)
 
 
 softmax_cross_entropy_with_logits_v2 = softmax_cross_entropy_with_logits
 
 
+@door
 def sparse_softmax_cross_entropy_with_logits(
     labels: Int[ArrayLike, "*batch"],
     logits: Float[ArrayLike, "*batch classes"],
@@ -127,7 +129,6 @@ def sparse_softmax_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_ops.py.
     """
     del name
-    call = "compat.tensorflow.sparse_softmax_cross_entropy_with_logits"
-    x = _checks.floats(call, "logits", logits)
-    y = _checks.class_ids(call, labels, x.shape[:-1], x.shape)
+    x = _checks.floats("logits", logits)
+    y = _checks.class_ids(labels, x.shape[:-1], x.shape)
     return softmax_cross_entropy_with_integer_labels(x, y)

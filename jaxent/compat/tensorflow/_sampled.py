@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks, _options, samplers
+from ..._errors import door, fail
 from ..._sampled import nce_loss as nce
 from ..._sampled import (
     rank_sampled_softmax_cross_entropy,
@@ -29,9 +30,16 @@ from ..._sampled import (
 from ..._sampling.candidates import Candidates
 from ..._types import Number
 
+NAMES = {
+    "hidden": "inputs",
+    "classifier": "weights",
+    "bias": "biases",
+    "candidates": "sampled_values",
+}
 Sampled = Candidates | tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
+@door(**NAMES)
 def sampled_softmax_loss(
     weights: ArrayLike | Sequence[ArrayLike],
     biases: ArrayLike | Sequence[ArrayLike],
@@ -70,16 +78,16 @@ def sampled_softmax_loss(
     Source: TensorFlow 2.21, python/ops/nn_impl.py.
     """
     del name
-    call = "compat.tensorflow.sampled_softmax_loss"
-    ids = _labels(call, labels, num_true)
-    drawn = _drawn(call, sampled_values, key, ids, num_sampled, num_classes)
+    ids = _labels(labels, num_true)
+    drawn = _drawn(sampled_values, key, ids, num_sampled, num_classes)
     return sampled_softmax_cross_entropy(
-        jnp.asarray(inputs), _whole(call, weights, num_classes, partition_strategy),
-        ids, bias=_whole(call, biases, num_classes, partition_strategy),
+        jnp.asarray(inputs), _whole(weights, num_classes, partition_strategy),
+        ids, bias=_whole(biases, num_classes, partition_strategy),
         candidates=drawn, remove_accidental_hits=remove_accidental_hits,
     )  # fmt: skip
 
 
+@door(**NAMES)
 def nce_loss(
     weights: ArrayLike | Sequence[ArrayLike],
     biases: ArrayLike | Sequence[ArrayLike],
@@ -115,16 +123,16 @@ def nce_loss(
     Source: TensorFlow 2.21, python/ops/nn_impl.py.
     """
     del name
-    call = "compat.tensorflow.nce_loss"
-    ids = _labels(call, labels, num_true)
-    drawn = _drawn(call, sampled_values, key, ids, num_sampled, num_classes)
+    ids = _labels(labels, num_true)
+    drawn = _drawn(sampled_values, key, ids, num_sampled, num_classes)
     return nce(
-        jnp.asarray(inputs), _whole(call, weights, num_classes, partition_strategy),
-        ids, bias=_whole(call, biases, num_classes, partition_strategy),
+        jnp.asarray(inputs), _whole(weights, num_classes, partition_strategy),
+        ids, bias=_whole(biases, num_classes, partition_strategy),
         candidates=drawn, remove_accidental_hits=remove_accidental_hits,
     )  # fmt: skip
 
 
+@door(**NAMES, temperature="resampling_temperature")
 def rank_sampled_softmax_loss(
     weights: ArrayLike | Sequence[ArrayLike],
     biases: ArrayLike | Sequence[ArrayLike],
@@ -165,42 +173,40 @@ def rank_sampled_softmax_loss(
 
     Source: TensorFlow 1.15, contrib/nn/python/ops/sampling_ops.py.
     """
-    call = "compat.tensorflow.rank_sampled_softmax_loss"
-    ids = _labels(call, labels, num_true)
+    ids = _labels(labels, num_true)
     if sampled_values is None:
         drawn, _ = samplers.learned_unigram(
-            _key(call, key), ids, num_sampled=num_sampled, num_classes=num_classes,
+            _key(key), ids, num_sampled=num_sampled, num_classes=num_classes,
             counts=counts,
         )  # fmt: skip
     else:
-        drawn = _drawn(call, sampled_values, key, ids, num_sampled, num_classes)
+        drawn = _drawn(sampled_values, key, ids, num_sampled, num_classes)
     return rank_sampled_softmax_cross_entropy(
-        jnp.asarray(inputs), _whole(call, weights, num_classes, partition_strategy),
-        ids, bias=_whole(call, biases, num_classes, partition_strategy),
+        jnp.asarray(inputs), _whole(weights, num_classes, partition_strategy),
+        ids, bias=_whole(biases, num_classes, partition_strategy),
         candidates=drawn, num_resampled=num_resampled,
         temperature=resampling_temperature,
         remove_accidental_hits=remove_accidental_hits,
     )  # fmt: skip
 
 
-def _labels(call: str, labels: ArrayLike, num_true: int) -> Array:
-    ids = _checks.integers(call, "labels", labels)
+def _labels(labels: ArrayLike, num_true: int) -> Array:
+    ids = _checks.integers("labels", labels)
     if ids.ndim != 2 or ids.shape[1] != num_true:
         remedy = "Add the axis: `labels[:, None]`."
         must = f"have shape (batch, {num_true}), `num_true` ids a position"
-        _checks.fail(ValueError, call, "labels", must, ids.shape, remedy)
+        fail(ValueError, "labels", must, ids.shape, remedy)
     return ids
 
 
-def _key(call: str, key: Array | None) -> Array:
+def _key(key: Array | None) -> Array:
     if key is None:
         remedy = "Pass a key such as `jax.random.key(0)`, or `sampled_values`."
-        _checks.fail(ValueError, call, "key", "be a JAX random key", key, remedy)
+        fail(ValueError, "key", "be a JAX random key", key, remedy)
     return key
 
 
 def _drawn(
-    call: str,
     sampled: Sampled | None,
     key: Array | None,
     ids: Array,
@@ -211,15 +217,15 @@ def _drawn(
     if sampled is not None:
         return Candidates(*(jnp.asarray(part) for part in sampled))
     return samplers.log_uniform(
-        _key(call, key), ids, num_sampled=num_sampled, num_classes=num_classes
+        _key(key), ids, num_sampled=num_sampled, num_classes=num_classes
     )
 
 
 def _whole(
-    call: str, given: ArrayLike | Sequence[ArrayLike], num_classes: int, strategy: str
+    given: ArrayLike | Sequence[ArrayLike], num_classes: int, strategy: str
 ) -> Array:
     """The rows of shards in the order of their ids."""
-    _options.one_of(call, "partition_strategy", strategy, ("mod", "div"))
+    _options.one_of("partition_strategy", strategy, ("mod", "div"))
     if not isinstance(given, (list, tuple)):
         return jnp.asarray(given)
     shards = [jnp.asarray(shard) for shard in given]

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from ... import _checks, _options
 from ..._engine.exact import widen_both, xlogy
+from ..._errors import door, fail
 from ..._labels import smooth_labels
 from ..._reduce import reduce
 from ..._sigmoid import sigmoid_binary_cross_entropy
@@ -47,6 +48,7 @@ OURS: dict[str, OurReduction] = {
 }
 
 
+@door(values="losses")
 def compute_weighted_loss(
     losses: Float[ArrayLike, "*shape"],
     weights: ArrayLike = 1.0,
@@ -73,20 +75,20 @@ def compute_weighted_loss(
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
     del scope, loss_collection
-    call = "compat.tensorflow.losses.compute_weighted_loss"
-    _options.one_of(call, "reduction", reduction, tuple(OURS))
+    _options.one_of("reduction", reduction, tuple(OURS))
     v, w = (
-        _checks.floats(call, "losses", losses),
-        _checks.weights(call, "weights", weights),
+        _checks.floats("losses", losses),
+        _checks.weights("weights", weights),
     )
     if w.ndim not in (0, v.ndim) or not _checks.fits(w, v.shape):
         must = f"be a number or have rank {v.ndim}, each axis of {v.shape} or 1"
         remedy = "Add axes of length 1."
-        _checks.fail(ValueError, call, "weights", must, w.shape, remedy)
+        fail(ValueError, "weights", must, w.shape, remedy)
     w = jnp.broadcast_to(w, v.shape)
     return reduce(v, weights=w, reduction=OURS[reduction])
 
 
+@door(labels="multi_class_labels")
 def sigmoid_cross_entropy(
     multi_class_labels: Float[ArrayLike, "*shape"],
     logits: Float[ArrayLike, "*shape"],
@@ -113,13 +115,13 @@ def sigmoid_cross_entropy(
 
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
-    call = "compat.tensorflow.losses.sigmoid_cross_entropy"
     names = ("logits", "multi_class_labels")
-    x, y = _checks.paired(call, names, logits, multi_class_labels)
+    x, y = _checks.paired(names, logits, multi_class_labels)
     losses = sigmoid_binary_cross_entropy(x, y, label_smoothing=label_smoothing)
     return compute_weighted_loss(losses, weights, scope, loss_collection, reduction)
 
 
+@door(labels="onehot_labels", alpha="label_smoothing")
 def softmax_cross_entropy(
     onehot_labels: Float[ArrayLike, "*batch classes"],
     logits: Float[ArrayLike, "*batch classes"],
@@ -146,14 +148,14 @@ def softmax_cross_entropy(
 
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
-    call = "compat.tensorflow.losses.softmax_cross_entropy"
-    x, q = _checks.paired(call, ("logits", "onehot_labels"), logits, onehot_labels)
-    alpha = _options.option(call, "label_smoothing", label_smoothing, 1.0)
+    x, q = _checks.paired(("logits", "onehot_labels"), logits, onehot_labels)
+    alpha = _options.option("label_smoothing", label_smoothing, 1.0)
     q = q if alpha is None else smooth_labels(q, alpha)
     losses = softmax_cross_entropy_with_logits(lax.stop_gradient(q), x)
     return compute_weighted_loss(losses, weights, scope, loss_collection, reduction)
 
 
+@door
 def sparse_softmax_cross_entropy(
     labels: Int[ArrayLike, "..."],
     logits: Float[ArrayLike, "*batch classes"],
@@ -179,16 +181,16 @@ def sparse_softmax_cross_entropy(
 
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
-    call = "compat.tensorflow.losses.sparse_softmax_cross_entropy"
-    x = _checks.floats(call, "logits", logits)
-    y = _checks.array(call, "labels", labels)
+    x = _checks.floats("logits", logits)
+    y = _checks.array("labels", labels)
     y = y[..., 0] if y.ndim == x.ndim and y.shape[-1] == 1 else y
-    w = _checks.weights(call, "weights", weights)
+    w = _checks.weights("weights", weights)
     w = w[..., 0] if w.ndim == y.ndim + 1 and w.shape[-1] == 1 else w
     losses = sparse_softmax_cross_entropy_with_logits(y, x)
     return compute_weighted_loss(losses, w, scope, loss_collection, reduction)
 
 
+@door
 def log_loss(
     labels: Float[ArrayLike, "*shape"],
     predictions: Float[ArrayLike, "*shape"],
@@ -217,9 +219,8 @@ def log_loss(
 
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
-    call = "compat.tensorflow.losses.log_loss"
     names = ("predictions", "labels")
-    p, y = widen_both(*_checks.paired(call, names, predictions, labels))
+    p, y = widen_both(*_checks.paired(names, predictions, labels))
     # XLA would add ε to the 1, and round it.
     absent = lax.optimization_barrier(1 - p)
     losses = -xlogy(y, p + epsilon) - xlogy(1 - y, absent + epsilon)

@@ -15,7 +15,9 @@ from ... import _checks
 from ..._engine.class_axis import WHOLE
 from ..._engine.exact import widen
 from ..._engine.statistics import class_pairs
+from ..._errors import door, fail
 from ..._softmax import softmax_cross_entropy_with_integer_labels
+from ._reduction import NAMES
 
 
 class AdaptiveLogSoftmax(NamedTuple):
@@ -53,6 +55,7 @@ class AdaptiveLogSoftmax(NamedTuple):
         return [head, *((hidden @ first.T) @ last.T for first, last in self.tail)]
 
 
+@door
 def adaptive_log_softmax(
     key: Array,
     in_features: int,
@@ -82,12 +85,11 @@ def adaptive_log_softmax(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py; Grave et al. (2017).
     """
-    call = "compat.torch.adaptive_log_softmax"
     ends = (0, *cutoffs, n_classes)
     if not cutoffs or any(a >= b for a, b in itertools.pairwise(ends)):
         must = f"increase from 1 to at most n_classes − 1 = {n_classes - 1}"
         remedy = "They are where the clusters begin."
-        _checks.fail(ValueError, call, "cutoffs", must, cutoffs, remedy)
+        fail(ValueError, "cutoffs", must, cutoffs, remedy)
     keys = iter(jax.random.split(key, 2 + 2 * len(cutoffs)))
 
     def uniform(*shape: int) -> Array:
@@ -105,6 +107,7 @@ def adaptive_log_softmax(
     return AdaptiveLogSoftmax(head, tail, bias if head_bias else None)
 
 
+@door(**NAMES)
 def adaptive_log_softmax_with_loss(
     input: Float[ArrayLike, "*batch d"],
     target: Int[ArrayLike, "*batch"],
@@ -131,10 +134,9 @@ def adaptive_log_softmax_with_loss(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py.
     """
-    call = "compat.torch.adaptive_log_softmax_with_loss"
-    x = _checks.floats(call, "input", input)
-    y = _checks.integers(call, "target", target)
-    _checks.same_shape(call, "target", y, x.shape[:-1], "input[..., 0]")
+    x = _checks.floats("input", input)
+    y = _checks.integers("target", target)
+    _checks.same_shape("target", y, x.shape[:-1], "input[..., 0]")
     head, *clusters = parameters.logits(x)
     own, losses = y, []
     for i, (start, logits) in enumerate(
@@ -150,6 +152,7 @@ def adaptive_log_softmax_with_loss(
     return output, jnp.mean(-output)
 
 
+@door(**NAMES)
 def adaptive_log_prob(
     input: Float[ArrayLike, "*batch d"], parameters: AdaptiveLogSoftmax
 ) -> Float[Array, "*batch classes"]:
@@ -169,13 +172,14 @@ def adaptive_log_prob(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py.
     """
-    x = _checks.floats("compat.torch.adaptive_log_prob", "input", input)
+    x = _checks.floats("input", input)
     head, *clusters = (-class_pairs(widen(a)).nll for a in parameters.logits(x))
     n = parameters.shortlist
     within = [a + head[..., n + i, None] for i, a in enumerate(clusters)]
     return jnp.concatenate([head[..., :n], *within], axis=-1)
 
 
+@door
 def adaptive_predict(
     input: Float[ArrayLike, "*batch d"], parameters: AdaptiveLogSoftmax
 ) -> Int[Array, "*batch"]:

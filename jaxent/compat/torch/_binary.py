@@ -12,12 +12,14 @@ from jaxtyping import Float
 from ... import _checks
 from ..._divergence import kl_divergence, kl_divergence_with_log_targets
 from ..._engine.exact import widen, widen_both, xlog1py, xlogy
+from ..._errors import door
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._sigmoid import sigmoid_focal_loss as focal_loss
 from ..._types import Number
-from ._reduction import REDUCTIONS, chosen, reduced
+from ._reduction import NAMES, REDUCTIONS, chosen, reduced
 
 
+@door(**NAMES)
 def binary_cross_entropy(
     input: Float[ArrayLike, "*shape"],
     target: Float[ArrayLike, "*shape"],
@@ -46,10 +48,9 @@ def binary_cross_entropy(
 
     Source: torch 2.13, torch/nn/functional.py; aten/src/ATen/native/Loss.cpp.
     """
-    call = "compat.torch.binary_cross_entropy"
-    reduction = chosen(call, reduction, size_average, reduce)
-    p, y = widen_both(*_checks.paired(call, ("input", "target"), input, target))
-    return reduced(_multiplied(call, _clamped(p, y), weight), reduction)
+    reduction = chosen(reduction, size_average, reduce)
+    p, y = widen_both(*_checks.paired(("input", "target"), input, target))
+    return reduced(_multiplied(_clamped(p, y), weight), reduction)
 
 
 @jax.custom_jvp
@@ -66,6 +67,7 @@ def _clamped_jvp(primals, tangents):
     return _clamped(p, y), wrt_p * tangents[0] + wrt_y * tangents[1]
 
 
+@door(**NAMES)
 def binary_cross_entropy_with_logits(
     input: Float[ArrayLike, "*shape"],
     target: Float[ArrayLike, "*shape"],
@@ -94,13 +96,13 @@ def binary_cross_entropy_with_logits(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    call = "compat.torch.binary_cross_entropy_with_logits"
-    reduction = chosen(call, reduction, size_average, reduce)
-    x, y = _checks.paired(call, ("input", "target"), input, target)
+    reduction = chosen(reduction, size_average, reduce)
+    x, y = _checks.paired(("input", "target"), input, target)
     losses = sigmoid_binary_cross_entropy(x, y, pos_weight=pos_weight)
-    return reduced(_multiplied(call, losses, weight), reduction)
+    return reduced(_multiplied(losses, weight), reduction)
 
 
+@door(**NAMES)
 def multilabel_soft_margin_loss(
     input: Float[ArrayLike, "*batch classes"],
     target: Float[ArrayLike, "*batch classes"],
@@ -126,13 +128,13 @@ def multilabel_soft_margin_loss(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    call = "compat.torch.multilabel_soft_margin_loss"
-    reduction = chosen(call, reduction, size_average, reduce)
-    x, y = _checks.paired(call, ("input", "target"), input, target)
-    losses = _multiplied(call, sigmoid_binary_cross_entropy(x, y), weight)
+    reduction = chosen(reduction, size_average, reduce)
+    x, y = _checks.paired(("input", "target"), input, target)
+    losses = _multiplied(sigmoid_binary_cross_entropy(x, y), weight)
     return reduced(jnp.sum(losses, axis=-1) / x.shape[-1], reduction)
 
 
+@door(logits="inputs", labels="targets")
 def sigmoid_focal_loss(
     inputs: Float[ArrayLike, "*shape"],
     targets: Float[ArrayLike, "*shape"],
@@ -158,13 +160,13 @@ def sigmoid_focal_loss(
 
     Source: torchvision 0.28, torchvision/ops/focal_loss.py.
     """
-    call = "compat.torch.sigmoid_focal_loss"
-    reduction = chosen(call, reduction)
-    x, y = _checks.paired(call, ("inputs", "targets"), inputs, targets)
+    reduction = chosen(reduction)
+    x, y = _checks.paired(("inputs", "targets"), inputs, targets)
     losses = focal_loss(x, y, alpha=None if alpha < 0 else alpha, gamma=gamma)
     return reduced(losses, reduction)
 
 
+@door(**NAMES)
 def kl_div(
     input: Float[ArrayLike, "..."],
     target: Float[ArrayLike, "..."],
@@ -194,10 +196,9 @@ def kl_div(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    call = "compat.torch.kl_div"
     allowed = (*REDUCTIONS, "batchmean")
-    reduction = chosen(call, reduction, size_average, reduce, allowed)
-    x, t = (_checks.floats(call, *a) for a in (("input", input), ("target", target)))
+    reduction = chosen(reduction, size_average, reduce, allowed)
+    x, t = (_checks.floats(*a) for a in (("input", input), ("target", target)))
     shape = jnp.broadcast_shapes(x.shape, t.shape)
     # A last axis of one class: the divergence of each element by itself.
     pair = (jnp.broadcast_to(a, shape)[..., None] for a in (x, t))
@@ -207,6 +208,7 @@ def kl_div(
     return reduced(values, reduction)
 
 
+@door(**NAMES)
 def gaussian_nll_loss(
     input: Float[ArrayLike, "..."],
     target: Float[ArrayLike, "..."],
@@ -237,21 +239,20 @@ def gaussian_nll_loss(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    call = "compat.torch.gaussian_nll_loss"
-    reduction = chosen(call, reduction)
-    x = widen(_checks.floats(call, "input", input))
-    t = _checks.broadcastable(call, "target", target, x)
-    v = _checks.weights(call, "var", var)
+    reduction = chosen(reduction)
+    x = widen(_checks.floats("input", input))
+    t = _checks.broadcastable("target", target, x)
+    v = _checks.weights("var", var)
     v = v[..., None] if v.ndim and v.shape == x.shape[:-1] else v
-    v = _checks.broadcastable(call, "var", v, x)
+    v = _checks.broadcastable("var", v, x)
     t, v = (jnp.broadcast_to(a.astype(x.dtype), x.shape) for a in (t, v))
     v += lax.stop_gradient(jnp.maximum(v, eps) - v)
     losses = (xlogy(jnp.ones_like(v), v) + (x - t) ** 2 / v) / 2
     return reduced(losses + full * math.log(2 * math.pi) / 2, reduction)
 
 
-def _multiplied(call: str, losses: Array, weight: ArrayLike | None) -> Array:
+def _multiplied(losses: Array, weight: ArrayLike | None) -> Array:
     if weight is None:
         return losses
-    w = _checks.broadcastable(call, "weight", weight, losses)
+    w = _checks.broadcastable("weight", weight, losses)
     return losses * jnp.broadcast_to(w.astype(losses.dtype), losses.shape)

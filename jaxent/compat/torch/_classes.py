@@ -11,14 +11,16 @@ from jaxtyping import Float
 from ... import _checks, _options
 from ..._engine.exact import widen
 from ..._engine.labels import kept
+from ..._errors import door, fail
 from ..._labels import smooth_labels
 from ..._linear import linear_softmax_cross_entropy
 from ..._probabilities import negative_log_likelihood
 from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
 from ..._types import Number
-from ._reduction import chosen, reduced
+from ._reduction import NAMES, chosen, reduced
 
 
+@door(**NAMES)
 def cross_entropy(
     input: Float[ArrayLike, "..."],
     target: ArrayLike,
@@ -53,16 +55,15 @@ def cross_entropy(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    call = "compat.torch.cross_entropy"
-    reduction = chosen(call, reduction, size_average, reduce)
-    alpha = _options.option(call, "label_smoothing", label_smoothing, 1.0)
-    x, y, axis = _classes(call, input, target)
-    w = _checks.per_class(call, weight, x.shape[axis])
+    reduction = chosen(reduction, size_average, reduce)
+    alpha = _options.option("label_smoothing", label_smoothing, 1.0)
+    x, y, axis = _classes(input, target)
+    w = _checks.per_class(weight, x.shape[axis])
     if jnp.issubdtype(y.dtype, jnp.floating):
         if ignore_index >= 0:
             remedy = "Zero the rows of `target` instead."
             must = "be negative (off) where `target` holds probabilities"
-            _checks.fail(ValueError, call, "ignore_index", must, ignore_index, remedy)
+            fail(ValueError, "ignore_index", must, ignore_index, remedy)
         y = y if alpha is None else smooth_labels(y, alpha, axis=axis)
         losses = softmax_cross_entropy(x, y, axis=axis, class_weights=w)
         return reduced(losses, reduction)
@@ -79,6 +80,7 @@ def cross_entropy(
     return reduced(losses, reduction, weights)
 
 
+@door(**NAMES)
 def nll_loss(
     input: Float[ArrayLike, "..."],
     target: ArrayLike,
@@ -106,15 +108,17 @@ def nll_loss(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    call = "compat.torch.nll_loss"
-    reduction = chosen(call, reduction, size_average, reduce)
-    x, y, axis = _classes(call, input, target, integer=True)
-    w = _checks.per_class(call, weight, x.shape[axis])
+    reduction = chosen(reduction, size_average, reduce)
+    x, y, axis = _classes(input, target, integer=True)
+    w = _checks.per_class(weight, x.shape[axis])
     keep, weights = _counted(x, y, w, ignore_index)
     losses = negative_log_likelihood(x, y, axis=axis, where=keep, class_weights=w)
     return reduced(losses, reduction, weights)
 
 
+@door(
+    **NAMES | {"hidden": "input", "classifier": "linear_weight", "bias": "linear_bias"}
+)
 def linear_cross_entropy(
     input: Float[ArrayLike, "..."],
     linear_weight: Float[ArrayLike, "..."],
@@ -154,11 +158,10 @@ def linear_cross_entropy(
     Source: torch 2.13, torch/nn/functional.py.
     """
     del options
-    call = "compat.torch.linear_cross_entropy"
-    reduction = chosen(call, reduction)
-    x = _checks.floats(call, "input", input)
-    kernel = _checks.floats(call, "linear_weight", linear_weight)
-    y = _checks.array(call, "target", target)
+    reduction = chosen(reduction)
+    x = _checks.floats("input", input)
+    kernel = _checks.floats("linear_weight", linear_weight)
+    y = _checks.array("target", target)
     index = -100 if ignore_index is None else ignore_index
     if kernel.ndim == 2 and jnp.issubdtype(y.dtype, jnp.integer):
         _, weights = _counted(x, y, weight, index)
@@ -178,19 +181,19 @@ def linear_cross_entropy(
 
 
 def _classes(
-    call: str, input: ArrayLike, target: ArrayLike, *, integer: bool = False
+    input: ArrayLike, target: ArrayLike, *, integer: bool = False
 ) -> tuple[Array, Array, int]:
     """The arrays, shapes checked, and torch's class axis: 1, or 0 of one position."""
-    x = _checks.floats(call, "input", input)
-    y = _checks.array(call, "target", target)
+    x = _checks.floats("input", input)
+    y = _checks.array("target", target)
     axis = min(1, x.ndim - 1)
-    _checks.class_axes(call, axis, "input", x)
-    y = _checks.integers(call, "target", y) if integer else y
+    _checks.class_axes(axis, "input", x)
+    y = _checks.integers("target", y) if integer else y
     if jnp.issubdtype(y.dtype, jnp.floating):
-        _checks.same_shape(call, "target", y, x.shape, "input")
+        _checks.same_shape("target", y, x.shape, "input")
     else:
         shape = x.shape[:axis] + x.shape[axis + 1 :]
-        _checks.same_shape(call, "target", y, shape, "input[:, 0]")
+        _checks.same_shape("target", y, shape, "input[:, 0]")
     return x, y, axis
 
 

@@ -6,11 +6,16 @@ from jax import Array
 
 from ... import _options
 
+NAMES = {
+    **dict.fromkeys(("logits", "probs", "log_probs", "log_predictions"), "input"),
+    **dict.fromkeys(("labels", "targets", "log_targets"), "target"),
+    "class_weights": "weight",
+}
+"""Of the arguments of jaxent's losses in torch's."""
 REDUCTIONS = ("none", "mean", "sum")
 
 
 def chosen(
-    call: str,
     reduction: str,
     size_average: bool | None = None,
     reduce: bool | None = None,
@@ -20,7 +25,7 @@ def chosen(
     if size_average is not None or reduce is not None:
         mean = "sum" if size_average is False else "mean"
         return "none" if reduce is False else mean
-    _options.one_of(call, "reduction", reduction, allowed)
+    _options.one_of("reduction", reduction, allowed)
     return reduction
 
 
