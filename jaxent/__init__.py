@@ -12,7 +12,7 @@ from ._divergence import kl_divergence_from_logits as kl_divergence_from_logits
 from ._divergence import (
     kl_divergence_with_log_targets as kl_divergence_with_log_targets,
 )
-from ._engine.statistics import SoftmaxStatistics as SoftmaxStatistics
+from ._engine.softmax_statistics import SoftmaxStatistics as SoftmaxStatistics
 from ._entropy import cross_entropy as cross_entropy
 from ._entropy import cross_entropy_from_logits as cross_entropy_from_logits
 from ._entropy import entropy as entropy
@@ -22,7 +22,6 @@ from ._explain.explain import explain as explain
 from ._focal import generalized_cross_entropy as generalized_cross_entropy
 from ._focal import poly_loss_cross_entropy as poly_loss_cross_entropy
 from ._focal import softmax_focal_loss as softmax_focal_loss
-from ._heads.losses import LinearSoftmaxStatistics as LinearSoftmaxStatistics
 from ._labels import next_token_labels as next_token_labels
 from ._labels import smooth_labels as smooth_labels
 from ._linear import linear_softmax_cross_entropy as linear_softmax_cross_entropy

@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float, Int
 from . import _checks, _options
 from ._engine.exact import widen
 from ._engine.linear import linear_head
+from ._engine.softmax_statistics import SoftmaxStatistics
 from ._errors import door, fail, outside
 from ._heads.given import given_head
 from ._heads.kernels.fused_head import chosen
 from ._heads.losses import (
-    LinearSoftmaxStatistics,
     cross_entropy_rows,
     kernel_cross_entropy,
     linear_statistics,
@@ -137,7 +137,7 @@ def linear_softmax_cross_entropy(
 
 @door
 def linear_softmax_loss(
-    function: Callable[[LinearSoftmaxStatistics], Array],
+    function: Callable[[SoftmaxStatistics], Array],
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
     labels: Int[ArrayLike, "*batch"],
@@ -158,7 +158,7 @@ def linear_softmax_loss(
     flow to what it closes over. Call it under `jax.jit`: eagerly, it is traced anew.
 
     Args:
-      function: from `LinearSoftmaxStatistics` to one loss a position.
+      function: from `SoftmaxStatistics` to one loss a position.
       hidden: last activations, any real float dtype.
       classifier: one row a class.
       labels: class ids in [0, vocab).
@@ -191,8 +191,8 @@ def linear_softmax_loss(
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     x = jnp.zeros(settings.plan.size, widen(head.hidden[..., 0]).dtype)
-    example = LinearSoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
     function = outside(function)
+    example = SoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
     result = jax.eval_shape(function, example)
     if getattr(result, "shape", None) != x.shape:
         must = f"return one loss for each position, here of shape {x.shape}"
@@ -220,10 +220,9 @@ def linear_softmax_statistics(
     ignore_index: int | None = None,
     softcap: Number | None = None,
     memory: int | str | None = None,
-    implementation: Implementation | None = None,
     vocab_axis_name: AxisName | None = None,
-) -> LinearSoftmaxStatistics:
-    """The statistics of `softmax_statistics`, entropy and top class, of a fused head.
+) -> SoftmaxStatistics:
+    """The statistics of `softmax_statistics`, of a fused head.
 
     One value per position, all from one sweep over the classes: what you do not use
     is not computed, under `jit`. Differentiable with any cotangents, by computing
@@ -238,12 +237,11 @@ def linear_softmax_statistics(
       ignore_index: positions with this label are dropped; any integer.
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      implementation: "xla", also the default.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
-      `LinearSoftmaxStatistics` of arrays of shape `batch`, float32 (float64 for
-      float64), `correct` bool and `top_id` int32. A label out of range: NaN in all
-      that depends on it, with NaN gradients.
+      `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),
+      `correct` bool and `top_id` int32. A label out of range: NaN in all that depends
+      on it, with NaN gradients, and not correct.
     Raises:
       TypeError: activations that are not floats, labels that are not integers.
       ValueError: shapes that do not meet, or options out of range.
@@ -255,10 +253,6 @@ def linear_softmax_statistics(
 
     Source: Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
-    if kernels := _options.kernels(implementation):
-        remedy = "Kernels find no entropy and no top class."
-        must = 'be "xla", or left out'
-        fail(NotImplementedError, "implementation", must, kernels, remedy)
     head = linear_head(hidden, classifier, bias)
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=None,

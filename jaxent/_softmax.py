@@ -11,13 +11,12 @@ from jaxtyping import Bool, Float, Int
 from . import _checks, _options
 from ._engine.class_axis import allowed_logits
 from ._engine.inputs import ClassInputs, softmax_inputs
-from ._engine.labels import class_ids
 from ._engine.pair_losses import (
     cross_entropy_of,
     distribution_label_loss,
     integer_label_loss,
 )
-from ._engine.statistics import SoftmaxStatistics, statistics
+from ._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
 from ._errors import door
 from ._types import Axis, AxisName, Number, Shape
 
@@ -153,10 +152,12 @@ def softmax_statistics(
     """The numbers softmax losses are made of, for a loss of your own.
 
     For logits x and label y, with p = softmax(x): `nll` = −log p_y, `one_minus_prob`
-    = 1 − p_y, `log_normalizer` = log Σⱼ exp(xⱼ), `label_logit` = x_y, `correct` =
-    (x_y = maxⱼ xⱼ). Write a loss as a function of these, rather than of p_y, and it
-    keeps their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1. Mask
-    it with `jaxent.reduce(where=...)`, not by a product: 0·NaN is NaN.
+    = 1 − p_y, `log_normalizer` = log Σⱼ exp(xⱼ), `label_logit` = x_y, `entropy` =
+    −Σⱼ pⱼ·log pⱼ, `top_id` = argmaxⱼ xⱼ (the first of equals), `correct` = (y is
+    `top_id`). Write a loss as a function of these, rather than of p_y, and it keeps
+    their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1. Mask it with
+    `jaxent.reduce(where=...)`, not by a product: 0·NaN is NaN. What you do not use
+    is not computed, under `jit`.
 
     Args:
       logits: unnormalised log-probabilities, any real float dtype.
@@ -165,8 +166,9 @@ def softmax_statistics(
       class_where: classes allowed (True), broadcastable to the logits.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
-      `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64) and
-      `correct` bool. A label out of range: NaN, with NaN gradients, and not correct.
+      `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),
+      `correct` bool and `top_id` int32. A label out of range: NaN in all that depends
+      on it, with NaN gradients, and not correct.
     Raises:
       TypeError: logits that are not floats, or labels that are not integers.
       ValueError: shapes or axes that do not fit.
@@ -191,11 +193,4 @@ def _softmax_statistics(
     inputs: ClassInputs, *, checked: str | None, axis: Shape
 ) -> SoftmaxStatistics:
     x = allowed_logits(inputs.logits, axis, inputs.class_where)
-    classes = inputs.classes
-    labels, poison = class_ids(checked, inputs.labels, None, classes.count(x.shape[-1]))
-    *numbers, correct = statistics(x, labels, classes)
-    nll, one_minus_prob, log_normalizer, label_logit = (
-        number * poison.astype(number.dtype) for number in numbers
-    )
-    correct &= labels >= 0
-    return SoftmaxStatistics(nll, one_minus_prob, log_normalizer, label_logit, correct)
+    return softmax_statistics_of(x, inputs.labels, inputs.classes, checked=checked)

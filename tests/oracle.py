@@ -101,8 +101,8 @@ def pairs(x):
     rest = np.sum(np.where(at_top, 0, e), axis=-1, keepdims=True)
     p = e / (1 + rest) + 0 * c
     nll = np.where(forbidden & ~np.isnan(p), np.inf, log1p(rest) - distance)
-    one_minus_p = np.where(at_top, rest / (1 + rest), 1 - p)
-    return nll, one_minus_p, p, (c + log1p(rest))[..., 0]
+    one_minus_p = np.where(at_top, rest / (1 + rest), 1 - p) + 0 * c
+    return nll, one_minus_p, p, (c + log1p(rest) + 0 * c)[..., 0]
 
 
 @quiet
@@ -186,7 +186,7 @@ def poly_loss_cross_entropy(logits, labels, *, epsilon=2.0, **options):
 
 @quiet
 def softmax_statistics(logits, labels, *, axis=-1, class_where=None):
-    """(−log p_y, 1 − p_y, lse, x_y, whether x_y is the largest), NaN off range."""
+    """−log p_y, 1 − p_y, lse, x_y, whether y is the top class, entropy, top class."""
     x = wide(logits)
     if class_where is not None:
         x = np.where(class_where, x, -np.inf)
@@ -194,10 +194,11 @@ def softmax_statistics(logits, labels, *, axis=-1, class_where=None):
     hit = one_hot(labels, x.shape[-1])
     good = hit.any(axis=-1)
     nll, one_minus_p, _, lse = pairs(x)
+    entropy, top = entropy_from_logits(x), np.argmax(x.real, axis=-1)
     picked = (np.sum(np.where(hit, a, 0), axis=-1) for a in (nll, one_minus_p, x))
     nll, one_minus_p, x_y = (np.where(good, a, np.nan) for a in picked)
-    correct = good & (x_y.real == np.max(x.real, axis=-1))
-    return nll, one_minus_p, np.where(good, lse, np.nan), x_y, correct
+    correct = (top == labels) & ~np.isnan(x_y.real)
+    return nll, one_minus_p, lse, x_y, correct, entropy, top
 
 
 # Binary losses, and losses of probabilities.

@@ -113,7 +113,6 @@ MISTAKES = [
     (FUSED, (X, X, Y), TPU | {"memory": "65MiB"}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "65MiB", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
     (FUSED, (X, X, Y), TPU | {"memory": 2**19}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "524288", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
     (FUSED, (WIDE, WIDE, Y), TPU, ValueError, "hidden", "have rows that fit, 128 of each matrix, in 67108864 bytes of VMEM", "(8, 65536)", 'Use implementation="xla".'),
-    ("linear_softmax_statistics", (X, X, Y), TPU, NotImplementedError, "implementation", 'be "xla", or left out', "pallas_tpu", "Kernels find no entropy and no top class."),
     (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
     ("linear_softmax_loss", (lambda s: s.nll.sum(), X, X, Y), {}, ValueError, "function", "return one loss for each position, here of shape (8,)", "ShapeDtypeStruct(shape=(), dtype=float32)", "Reductions are the business of `reduction`."),
     (FUSED, (X, X, Y), GPU, NotImplementedError, "hidden", 'be bfloat16 or float16 with implementation="pallas_gpu"', "float32[8, 5]", 'Tensor cores round float32 to 10 bits (TF32): use "xla".'),

@@ -51,10 +51,7 @@ FUNCTIONS = [
     "softmax_statistics",
 ]
 TOOLS = ["explain"]
-CLASSES = [
-    "Candidates", "Explanation", "LinearSoftmaxStatistics", "SoftmaxStatistics",
-    "WeightedMean",
-]  # fmt: skip
+CLASSES = ["Candidates", "Explanation", "SoftmaxStatistics", "WeightedMean"]
 MODULES = ["compat", "samplers"]
 SAMPLERS = [
     "samplers.all_candidates",

@@ -203,15 +203,18 @@ def test_what_is_wrong_stays_where_it_is():
     across = jax.shard_map(both, mesh=MESH, in_specs=specs, out_specs=P("data"))
     (s, soft), pull = jax.vjp(jax.jit(lambda x: across(x, labels)), x)
     bad = np.arange(8) < 7
-    for a in (s.nll, s.one_minus_prob, s.log_normalizer):
+    for a in (s.nll, s.one_minus_prob):
         np.testing.assert_array_equal(np.isnan(a), bad)
+    for a in (s.log_normalizer, s.entropy):
+        np.testing.assert_array_equal(np.isnan(a), np.arange(8) < 5)
     np.testing.assert_array_equal(np.isnan(s.label_logit), [1, 1, 0, 0, 0, 1, 1, 0])
     # Where all are forbidden all are equal, as on one device.
     np.testing.assert_array_equal(s.correct, [0, 0, 0, 0, 1, 0, 0, 1])
     np.testing.assert_array_equal(np.isnan(soft), np.arange(8) < 5)
-    ones = jax.tree.map(jnp.ones_like, (s._replace(correct=0.0), soft))
     zero = np.zeros(8, jax.dtypes.float0)
-    (slope,) = pull((ones[0]._replace(correct=zero), ones[1]))
+    ones = jaxent.SoftmaxStatistics(*[jnp.ones(8)] * 7)
+    ones = ones._replace(correct=zero, top_id=zero)
+    (slope,) = pull((ones, jnp.ones(8)))
     np.testing.assert_array_equal(np.isnan(slope).any(axis=-1), bad)
     np.testing.assert_allclose(s.nll[7], np.log(12), rtol=1e-6)
 

@@ -14,28 +14,9 @@ from jax import Array
 
 from .class_axis import WHOLE, Classes
 from .elementary import exp, log, log1p, quotient
-from .exact import Pair, difference, product, widen
+from .exact import Pair, difference, product
 from .labels import drop
 from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
-
-
-class SoftmaxStatistics(NamedTuple):
-    """What a loss of your own may need of one position's logits x and label y.
-
-    Each array has the shape of the labels. All but `correct` are differentiable
-    any number of times, and keep their relative accuracy at saturation.
-    """
-
-    nll: Array
-    """−log p_y in nats: the cross-entropy. Accurate near p_y = 1, where it is tiny."""
-    one_minus_prob: Array
-    """1 − p_y. Accurate near p_y = 1."""
-    log_normalizer: Array
-    """log Σ_j exp(x_j)."""
-    label_logit: Array
-    """x_y."""
-    correct: Array
-    """Whether x_y is the largest logit (bool; a tie for the largest counts)."""
 
 
 class LabelNumbers(NamedTuple):
@@ -62,7 +43,7 @@ def label_numbers(
     of dropped positions nothing is read.
     """
     sums = _dropped(rest_of(given, labels, classes), keep)
-    return _label_numbers(x, labels, keep, sums)
+    return numbers_of(x, labels, keep, sums)
 
 
 Sums = TypeVar("Sums", Rest, tuple[Rest, Weights])
@@ -70,18 +51,6 @@ Sums = TypeVar("Sums", Rest, tuple[Rest, Weights])
 
 def _dropped(sums: Sums, keep: Array | None) -> Sums:
     return jax.tree.map(lambda a: drop(a, keep), sums)
-
-
-def statistics(x: Array, labels: Array, classes: Classes = WHOLE) -> SoftmaxStatistics:
-    """Of logits x [..., V], any float dtype, for class ids [...] in [0, V)."""
-    n = label_numbers(widen(x), labels, given=x, classes=classes)
-    return SoftmaxStatistics(
-        n.nll,
-        n.one_minus_prob,
-        n.largest + n.log_total,
-        n.label_logit,
-        n.label_logit == n.largest,
-    )
 
 
 def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
@@ -111,9 +80,8 @@ def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
 
 
 @jax.custom_jvp
-def _label_numbers(
-    x: Array, labels: Array, keep: Array | None, sums: Rest
-) -> LabelNumbers:
+def numbers_of(x: Array, labels: Array, keep: Array | None, sums: Rest) -> LabelNumbers:
+    """`label_numbers`, of sums that are there already."""
     del x, labels, keep
     pair, log_total, _ = pair_of(sums)
     largest = jnp.maximum(sums.largest, sums.label_logit)
@@ -122,10 +90,10 @@ def _label_numbers(
     )
 
 
-@_label_numbers.defjvp
-def _label_numbers_jvp(primals, tangents):
+@numbers_of.defjvp
+def _numbers_of_jvp(primals, tangents):
     x, labels, _, sums = primals
-    n, classes = _label_numbers(*primals), sums.classes
+    n, classes = numbers_of(*primals), sums.classes
     p, own = _probabilities(*primals)
     dx, hit = tangents[0], one_hot(labels, x, classes)
     # −(1 − p) for the label, not p − 1: that difference is what other losses lose.

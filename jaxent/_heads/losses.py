@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of the fused heads: the dense engine, run on a chunk of positions."""
+"""The losses of the fused heads: the dense engine, run on a chunk of positions."""
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +11,12 @@ from jax.typing import ArrayLike
 
 from .._engine.elementary import tanh
 from .._engine.exact import product
-from .._engine.information import entropy_of_logits, kl_of_logits
+from .._engine.information import kl_of_logits
 from .._engine.inputs import ClassInputs
 from .._engine.labels import class_ids, drop, kept
 from .._engine.means import divided
 from .._engine.pair_losses import cross_entropy_of, integer_label_loss, regularized
-from .._engine.statistics import statistics
+from .._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
 from .._types import PyTree, Reduction
 from .chunked import chunked_map, chunked_sum
 from .chunks import Rows
@@ -25,37 +24,10 @@ from .explicit import on_devices
 from .given import Given, Settings, laid
 from .kernels.fused_head import How, head_numbers
 
-
-class LinearSoftmaxStatistics(NamedTuple):
-    """What a loss of your own may need of each position, from a fused head.
-
-    As `SoftmaxStatistics`, with two numbers that need all the logits. Each array has
-    the shape of the labels; all but `correct` and `top_id` are differentiable.
-    """
-
-    nll: Array
-    """−log p_y in nats: the cross-entropy."""
-    one_minus_prob: Array
-    """1 − p_y, accurate near p_y = 1."""
-    log_normalizer: Array
-    """log Σ_j exp(x_j)."""
-    label_logit: Array
-    """x_y."""
-    correct: Array
-    """Whether x_y is the largest logit (bool)."""
-    entropy: Array
-    """Entropy of softmax(x), in nats."""
-    top_id: Array
-    """The class of the largest logit (int32; the first of equals)."""
-
-
 RowLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
 """(logits [C, V] of each head, rows, shared numbers) -> one loss a position."""
 
 
-@functools.partial(
-    jax.jit, static_argnames=("settings", "reduction", "loss"), inline=True
-)
 def reduced(
     given: Given,
     shared: PyTree,
@@ -88,6 +60,8 @@ def reduced(
     return _divided(found, given, settings, reduction)
 
 
+# For a loss that is always the same object: one made anew would be compiled anew, and
+# stay in the cache.
 reduced_jit = jax.jit(
     reduced, static_argnames=("settings", "reduction", "loss"), inline=True
 )
@@ -131,7 +105,7 @@ def _divided(
 @functools.partial(jax.jit, static_argnames="settings", inline=True)
 def linear_statistics(
     given: Given, shared: PyTree, *, settings: Settings
-) -> LinearSoftmaxStatistics:
+) -> SoftmaxStatistics:
     def values(given: Given, shared: PyTree, settings: Settings):
         heads, rows, batch = laid(given, settings)
         s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
@@ -165,24 +139,10 @@ def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) ->
 
 def statistics_rows(
     logits: tuple[Array, ...], rows: Rows, shared: PyTree
-) -> LinearSoftmaxStatistics:
+) -> SoftmaxStatistics:
     assert rows.labels is not None
     x = _capped(logits[0], shared["softcap"])
-    classes = rows.classes
-    labels, poison = class_ids(None, rows.labels, None, classes.count(x.shape[-1]))
-    nll, one_minus_prob, log_normalizer, label_logit, correct = statistics(
-        x, labels, classes
-    )
-    poison = poison.astype(x.dtype)
-    s = LinearSoftmaxStatistics(
-        nll * poison,
-        one_minus_prob * poison,
-        log_normalizer,
-        label_logit * poison,
-        correct & (labels >= 0),
-        entropy_of_logits(x, classes),
-        classes.top(x),
-    )
+    s = softmax_statistics_of(x, rows.labels, rows.classes)
     return jax.tree.map(lambda a: jnp.where(rows.keep, a, jnp.zeros_like(a)), s)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import jaxent
 
 
-def own_loss(s: jaxent.LinearSoftmaxStatistics) -> jax.Array:
+def own_loss(s: jaxent.SoftmaxStatistics) -> jax.Array:
     return s.one_minus_prob**2 * s.nll
 
 
