@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from . import _options
 from ._engine.linear import linear_head
 from ._errors import door, fail
+from ._heads.chunks import Shared
 from ._heads.given import given_head
 from ._heads.losses import kl_rows, reduced_jit
 from ._types import AxisName, Number, Reduction
@@ -83,7 +84,7 @@ def linear_kl_divergence(
         (student, teacher), labels=None, where=where, weights=weights,
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = {"temperature": _options.positive("temperature", temperature)}
+    shared = Shared(temperature=_options.positive("temperature", temperature))
     return reduced_jit(
         given, shared, settings=settings, reduction=reduction, loss=kl_rows
     )

@@ -17,6 +17,7 @@ from ._engine.exact import widen
 from ._engine.linear import linear_head
 from ._engine.softmax_statistics import SoftmaxStatistics
 from ._errors import door, fail, outside
+from ._heads.chunks import Shared
 from ._heads.given import given_head
 from ._heads.kernels.fused_head import chosen
 from ._heads.losses import (
@@ -114,25 +115,23 @@ def linear_softmax_cross_entropy(
         ignore_index=ignore_index, memory=None if kernels else memory,
         vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = {
-        "label_smoothing": _options.option("label_smoothing", label_smoothing, 1.0),
-        "z_loss": _options.option("z_loss", z_loss, math.inf),
-    }
-    cap = _options.cap(softcap)
+    shared = Shared(
+        class_weights=_checks.per_class(class_weights, head.classifier.shape[0]),
+        label_smoothing=_options.option("label_smoothing", label_smoothing, 1.0),
+        z_loss=_options.option("z_loss", z_loss, math.inf),
+        softcap=_options.cap(softcap),
+    )
     if kernels:
         how = chosen(
-            kernels, head, softcap=cap, memory=memory,
-            smoothing=shared["label_smoothing"] is not None,
+            kernels, head, softcap=shared.softcap, memory=memory,
+            smoothing=shared.label_smoothing is not None,
         )  # fmt: skip
         return kernel_cross_entropy(
             given, shared, settings=settings, reduction=reduction, how=how
         )
-    count = head.classifier.shape[0]
-    shared["class_weights"] = _checks.per_class(class_weights, count)
     return reduced_jit(
-        given, shared | {"softcap": cap}, settings=settings, reduction=reduction,
-        loss=cross_entropy_rows,
-    )  # fmt: skip
+        given, shared, settings=settings, reduction=reduction, loss=cross_entropy_rows
+    )
 
 
 @door
@@ -202,7 +201,7 @@ def linear_softmax_loss(
     # is traced for one position, since chunks are of several sizes.
     one = jax.tree.map(lambda a: a[:1], example)
     closed, constants = jax.closure_convert(function, one)
-    shared = {"softcap": _options.cap(softcap), "constants": constants}
+    shared = Shared(softcap=_options.cap(softcap), constants=tuple(constants))
     return reduced(
         given, shared, settings=settings, reduction=reduction,
         loss=functools.partial(own_rows, closed),
@@ -258,5 +257,5 @@ def linear_softmax_statistics(
         (head,), labels=labels, where=where, weights=None,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = {"softcap": _options.cap(softcap)}
+    shared = Shared(softcap=_options.cap(softcap))
     return linear_statistics(given, shared, settings=settings)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxent
-from jaxent._heads.chunks import cut
+from jaxent._heads.chunks import plan_chunks
 
 BLOCK = 16 * 2**20
 
@@ -145,5 +145,5 @@ def test_measures_keep_rows_in_the_cache(measure):
 def test_chunks_are_padded_where_few_more_would_not_do(
     rows, fit, devices, size, chunks
 ):
-    plan = cut(rows, fit, compact=True, devices=devices)
+    plan = plan_chunks(rows, fit, compact=True, devices=devices)
     assert (plan.size, plan.chunks, plan.compact) == (size, chunks, devices == 1)

@@ -263,7 +263,7 @@ def test_an_eager_call_is_one_program(name, dtype):
     assert len(compiled) == 1 or name == "linear_softmax_loss"
 
 
-KERNELS = {  # the jitted functions of every module
+CORES = {  # the jitted functions of every module
     value.__name__
     for name, module in sys.modules.items()
     if name.startswith("jaxent.")
@@ -278,8 +278,8 @@ def test_a_call_inlines_in_the_caller_s_program(name):
     first = int(callable(xs[0]))
     trace = jax.make_jaxpr(lambda *ys: f(*xs[:first], *ys))(*xs[first:])
     # One JAX inlines while it traces; a newer one keeps the call, marked for later.
-    kernels = [e for e in trace.eqns if e.params.get("name") in KERNELS]
+    cores = [e for e in trace.eqns if e.params.get("name") in CORES]
     not_inlined = jax.make_jaxpr(jax.jit(jnp.sin))(1.0).eqns[0].params["inline"]
-    assert len(KERNELS) >= 10
-    assert len(kernels) <= 1
-    assert all(e.params["inline"] != not_inlined for e in kernels)
+    assert len(CORES) >= 10
+    assert len(cores) <= 1
+    assert all(e.params["inline"] != not_inlined for e in cores)

@@ -20,7 +20,7 @@ from .placement import varying
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Classes:
+class ClassAxis:
     """Which classes a device holds. A pytree without arrays: it goes where they go."""
 
     axis_name: AxisName | None = None
@@ -38,16 +38,16 @@ class Classes:
         """Ids counted from the first class of this slice, of a size."""
         return ids - lax.axis_index(self.axis_name) * size if self.names else ids
 
-    def merge(self, x: Array) -> Array:
+    def psum(self, x: Array) -> Array:
         """The sum of what each slice adds up to."""
         return lax.psum(x, self.axis_name) if self.names else x
 
-    def most(self, x: Array) -> Array:
+    def pmax(self, x: Array) -> Array:
         """The largest of the slices' own; not differentiated, and it may miss a NaN."""
         return lax.pmax(x, self.axis_name) if self.names else x
 
     def sum(self, x: Array, *, keepdims: bool = False) -> Array:
-        return self.merge(jnp.sum(x, axis=-1, keepdims=keepdims))
+        return self.psum(jnp.sum(x, axis=-1, keepdims=keepdims))
 
     def max(self, x: Array) -> Array:
         """Keeping the class axis."""
@@ -56,7 +56,7 @@ class Classes:
     def any(self, x: Array) -> Array:
         """Keeping the class axis."""
         some = jnp.any(x, axis=-1, keepdims=True)
-        return self.most(some.astype(jnp.int32)) > 0 if self.names else some
+        return self.pmax(some.astype(jnp.int32)) > 0 if self.names else some
 
     def top(self, x: Array) -> Array:
         """The id of the largest, the first of equals; of NaNs, if there are any."""
@@ -66,16 +66,16 @@ class Classes:
         best = jnp.max(x, axis=-1)
         best = lax.stop_gradient(jnp.where(jnp.isnan(best), jnp.inf, best))
         first = self.local(jnp.zeros_like(own), -x.shape[-1])
-        leads = best == self.most(best)
-        return -self.most(jnp.where(leads, -(own + first), -self.count(x.shape[-1])))
+        leads = best == self.pmax(best)
+        return -self.pmax(jnp.where(leads, -(own + first), -self.count(x.shape[-1])))
 
 
-WHOLE = Classes()
+WHOLE = ClassAxis()
 
 
 @jax.custom_jvp
-def _max(x: Array, classes: Classes) -> Array:
-    return classes.most(jnp.max(x, axis=-1, keepdims=True))
+def _max(x: Array, classes: ClassAxis) -> Array:
+    return classes.pmax(jnp.max(x, axis=-1, keepdims=True))
 
 
 @_max.defjvp
@@ -105,7 +105,7 @@ def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Arr
     return classes_last(logits, axis)
 
 
-def sliced(name: AxisName | None) -> Classes:
+def sliced(name: AxisName | None) -> ClassAxis:
     """All classes, or slices of them over an axis, or axes, that is mapped here."""
     if name is None:
         return WHOLE
@@ -124,4 +124,4 @@ def sliced(name: AxisName | None) -> Classes:
         must = "name an axis of a `jax.shard_map` that checks which values vary"
         remedy = "Leave `check_vma=True`: without it gradients are summed twice."
         fail(ValueError, argument, must, got, remedy)
-    return Classes(name)
+    return ClassAxis(name)

@@ -13,22 +13,24 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .class_axis import WHOLE, Classes
+from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, expm1, log, log1p, tanh
 from .exact import difference, phi, product
 from .ratios import jensen_shannon
-from .row_groups import in_cache
+from .row_groups import in_row_groups
 from .statistics import class_pairs
 from .sums import one_hot
 
 
 @jax.custom_jvp
-def entropy_of_logits(x: Array, classes: Classes = WHOLE) -> Array:
+def entropy_of_logits(x: Array, classes: ClassAxis = WHOLE) -> Array:
     """−Σ p·log p, a sum of non-negative terms."""
-    return in_cache(functools.partial(_entropy, classes=classes), x, classes=classes)
+    return in_row_groups(
+        functools.partial(_entropy, classes=classes), x, classes=classes
+    )
 
 
-def _entropy(x: Array, classes: Classes) -> Array:
+def _entropy(x: Array, classes: ClassAxis) -> Array:
     nll, _, prob = class_pairs(x, classes=classes)
     return classes.sum(product(prob, nll))
 
@@ -55,7 +57,7 @@ class _Difference(NamedTuple):
     """max b − max a, centred as d is, keeping the class axis."""
 
 
-def _difference(a: Array, b: Array, classes: Classes) -> _Difference:
+def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
     p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
     raw, low = difference(b, a)
     # Centred at the likeliest class first: what an offset between a and b rounds off
@@ -74,12 +76,13 @@ def _difference(a: Array, b: Array, classes: Classes) -> _Difference:
 
 
 @jax.custom_jvp
-def kl_of_logits(a: Array, b: Array, classes: Classes = WHOLE) -> Array:
+def kl_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
     """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
-    return in_cache(functools.partial(_kl, classes=classes), a, b, classes=classes)
+    each = functools.partial(_kl, classes=classes)
+    return in_row_groups(each, a, b, classes=classes)
 
 
-def _kl(a: Array, b: Array, classes: Classes) -> Array:
+def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
     p, _, d, gap = _difference(a, b, classes)
     largest_b = classes.max(b)
     log_z_a, log_z_b = (
@@ -111,7 +114,7 @@ def _kl_of_logits_jvp(primals, tangents):
 @jax.custom_jvp
 def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
-    return in_cache(_js, a, b)
+    return in_row_groups(_js, a, b)
 
 
 def _js(a: Array, b: Array) -> Array:

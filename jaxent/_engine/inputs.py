@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from .. import _checks
 from .._options import option
 from .._types import Axis, AxisName, Shape
-from .class_axis import WHOLE, Classes, sliced
+from .class_axis import WHOLE, ClassAxis, sliced
 
 
 class ClassInputs(NamedTuple):
@@ -23,7 +23,7 @@ class ClassInputs(NamedTuple):
     class_weights: Array | None = None
     label_smoothing: ArrayLike | None = None
     z_loss: ArrayLike | None = None
-    classes: Classes = WHOLE
+    classes: ClassAxis = WHOLE
 
 
 def softmax_inputs(
@@ -41,15 +41,15 @@ def softmax_inputs(
 ) -> tuple[ClassInputs, Shape]:
     """The checks that all softmax losses share; the class axes come second."""
     x = _checks.floats("logits", logits)
-    found, shape = _checks.class_axes(axis, "logits", x)
+    axes, shape = _checks.class_axes(axis, "logits", x)
     if integer:
         y = _checks.class_ids(labels, shape, x.shape)
     else:
         y = _checks.distributions("labels", labels, x, "logits")
     keep = _checks.positions(where, shape, x.shape)
     allowed = _checks.classes(class_where, x)
-    w = _checks.per_class(class_weights, math.prod(x.shape[a] for a in found))
+    w = _checks.per_class(class_weights, math.prod(x.shape[a] for a in axes))
     alpha = option("label_smoothing", label_smoothing, 1.0)
     z = option("z_loss", z_loss, math.inf)
     slices = sliced(vocab_axis_name)
-    return ClassInputs(x, y, keep, allowed, w, alpha, z, slices), found
+    return ClassInputs(x, y, keep, allowed, w, alpha, z, slices), axes

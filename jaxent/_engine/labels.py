@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .. import _checks
-from .class_axis import Classes
+from .class_axis import ClassAxis
 
 
 def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
@@ -45,7 +45,7 @@ def drop(x: Array, keep: Array | None, *, classes: bool = False) -> Array:
     return jnp.where(keep[..., None] if classes else keep, x, 0)
 
 
-def uniform(allowed: Array, classes: Classes) -> Array:
+def uniform(allowed: Array, classes: ClassAxis) -> Array:
     """Weight 1/n on each of the n allowed classes (the last axis) and 0 elsewhere."""
     count = classes.sum(allowed, keepdims=True)
     return jnp.where(allowed, 1 / count, 0.0)

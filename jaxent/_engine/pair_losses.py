@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any loss of (−log p, 1 − p), of rows of logits, with every option: the kernels."""
+"""Any loss of (−log p, 1 − p), of rows of logits, with every option.
+
+docs/mathematics.md, "Two numbers a position", has the pair, and "Label smoothing" the
+sum that smoothing adds. The doors (`_softmax`, `_focal`) choose a loss and call one of
+the two jitted functions here; `statistics` makes the pair. Read that next.
+"""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from .._types import Shape
-from .class_axis import Classes, allowed_logits, classes_last
+from .class_axis import ClassAxis, allowed_logits, classes_last
 from .exact import computing_dtype, product, sigmoid_pair, widen, widen_both
 from .inputs import ClassInputs
 from .labels import class_ids, drop, kept, uniform
@@ -101,7 +106,7 @@ def distribution_label_loss(
     return drop(value, keep)
 
 
-def _uniform(x: Array, weights: Array | None, classes: Classes) -> Array:
+def _uniform(x: Array, weights: Array | None, classes: ClassAxis) -> Array:
     """The uniform distribution over the classes that x allows, times their weights."""
     spread = uniform(x > -jnp.inf, classes).astype(x.dtype)
     return spread if weights is None else spread * weights
@@ -113,7 +118,7 @@ def _expected(
     keep: Array | None,
     loss: PairLoss,
     parameter: Array | None,
-    classes: Classes,
+    classes: ClassAxis,
 ) -> Array:
     """Σ_j w_j·loss of class j."""
     nll, one_minus_prob, _ = class_pairs(x, keep, classes)

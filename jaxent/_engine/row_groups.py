@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .class_axis import WHOLE, Classes
+from .class_axis import WHOLE, ClassAxis
 from .placement import is_sharded
 
 # Logits in a group of rows: 1 MiB of float32, that two cores' caches hold (measured
@@ -18,8 +18,8 @@ from .placement import is_sharded
 GROUP = 2**18
 
 
-def in_cache(
-    function: Callable[..., Array], *rows: Array, classes: Classes = WHOLE
+def in_row_groups(
+    function: Callable[..., Array], *rows: Array, classes: ClassAxis = WHOLE
 ) -> Array:
     """`function`, row by row, of arrays [..., V].
 
@@ -51,8 +51,8 @@ def by_groups(sums: Callable, x: Array, *rows: Array) -> Any:
         taken = (lax.dynamic_index_in_dim(a, k, 1, False) for a in arrays)
         return sums(*(_unbits(a, b.dtype) for a, b in zip(taken, given, strict=True)))
 
-    found = lax.map(group, jnp.arange(count // size, dtype=jnp.int32))
-    return jax.tree.map(lambda a: a.T.reshape(batch), found)
+    by_group = lax.map(group, jnp.arange(count // size, dtype=jnp.int32))
+    return jax.tree.map(lambda a: a.T.reshape(batch), by_group)
 
 
 def _bits(a: Array) -> Array:

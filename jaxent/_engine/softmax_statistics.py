@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from .class_axis import Classes
+from .class_axis import ClassAxis
 from .exact import widen
 from .information import entropy_of_logits
 from .labels import class_ids
@@ -42,7 +42,7 @@ class SoftmaxStatistics(NamedTuple):
 
 
 def softmax_statistics_of(
-    x: Array, labels: Array, classes: Classes, *, checked: str | None = None
+    x: Array, labels: Array, classes: ClassAxis, *, checked: str | None = None
 ) -> SoftmaxStatistics:
     """The statistics of logits [..., V], any float dtype, and class ids [...].
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .class_axis import WHOLE, Classes
+from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, log, log1p, quotient
 from .exact import Pair, difference, product
 from .labels import drop
@@ -37,7 +37,7 @@ def label_numbers(
     keep: Array | None = None,
     *,
     given: Array,
-    classes: Classes = WHOLE,
+    classes: ClassAxis = WHOLE,
 ) -> LabelNumbers:
     """Of logits x [..., V], widened from those `given`, whose sums need less memory;
     of dropped positions nothing is read.
@@ -138,7 +138,9 @@ def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
     return jnp.where(top & (count == 1), 0, dx - shift / jnp.maximum(count, 1))
 
 
-def class_pairs(x: Array, keep: Array | None = None, classes: Classes = WHOLE) -> Pair:
+def class_pairs(
+    x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
+) -> Pair:
     """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
     return _class_pairs(x, keep, _dropped(top_of(x, classes), keep))
 
@@ -175,7 +177,7 @@ def _class_pairs_jvp(primals, tangents):
 
 
 def log_normalizer(
-    x: Array, keep: Array | None = None, classes: Classes = WHOLE
+    x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Array:
     """log Σ_j exp(x_j)."""
     return _log_normalizer(x, keep, _dropped(top_of(x, classes), keep))
@@ -197,7 +199,7 @@ def expected_nll(
     x: Array,
     weights: Array,
     keep: Array | None = None,
-    classes: Classes = WHOLE,
+    classes: ClassAxis = WHOLE,
     *,
     given: tuple[Array, Array],
 ) -> Array:

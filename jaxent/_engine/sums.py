@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .class_axis import WHOLE, Classes
+from .class_axis import WHOLE, ClassAxis
 from .elementary import exp
 from .exact import product, widen, widen_both
 from .placement import is_sharded
@@ -30,7 +30,7 @@ class Rest(NamedTuple):
     total: Array
     """Σ_{j≠y} exp(x_j − c')."""
     label_logit: Array
-    classes: Classes = WHOLE
+    classes: ClassAxis = WHOLE
 
 
 class Weights(NamedTuple):
@@ -44,31 +44,31 @@ class Weights(NamedTuple):
     """Σ w_j of all others."""
 
 
-def one_hot(labels: Array, like: Array, classes: Classes = WHOLE) -> Array:
+def one_hot(labels: Array, like: Array, classes: ClassAxis = WHOLE) -> Array:
     """Whether class j is the label; never a gather, so that sharded classes stay so."""
     ids = lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
     return classes.local(labels, like.shape[-1])[..., None] == ids
 
 
-def rest_of(x: Array, labels: Array, classes: Classes = WHOLE) -> Rest:
+def rest_of(x: Array, labels: Array, classes: ClassAxis = WHOLE) -> Rest:
     """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
     own = classes.local(labels, x.shape[-1])
-    found = lax.platform_dependent(
+    rest = lax.platform_dependent(
         lax.stop_gradient(x),
         own,
         cpu=functools.partial(by_groups, _rest),
         default=_rest_in_one_pass,
     )
-    rest, here = Rest(*found), (own >= 0) & (own < x.shape[-1])
+    here = (own >= 0) & (own < x.shape[-1])
     return _merged(rest, here, classes) if classes.names else rest
 
 
-def _merged(rest: Rest, here: Array, classes: Classes) -> Rest:
+def _merged(rest: Rest, here: Array, classes: ClassAxis) -> Rest:
     """Of all slices, each with its own rest and its label, if that is here."""
-    largest = classes.most(rest.largest)
+    largest = classes.pmax(rest.largest)
     total = rest.total * exp_from(rest.largest, largest)
     label_logit = jnp.where(here, rest.label_logit, 0)
-    total, label_logit = classes.merge(jnp.stack([total, label_logit]))
+    total, label_logit = classes.psum(jnp.stack([total, label_logit]))
     return Rest(_unless_nan(largest, total), total, label_logit, classes)
 
 
@@ -77,25 +77,24 @@ def _unless_nan(largest: Array, total: Array) -> Array:
     return jnp.where(jnp.isnan(total), total, largest)
 
 
-def top_of(x: Array, classes: Classes = WHOLE) -> Rest:
+def top_of(x: Array, classes: ClassAxis = WHOLE) -> Rest:
     """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
-    found = lax.platform_dependent(
+    rest = lax.platform_dependent(
         lax.stop_gradient(x),
         cpu=functools.partial(by_groups, _top),
         default=_top_in_one_pass,
     )
-    rest = Rest(*found)
     return _merged_tops(rest, classes) if classes.names else rest
 
 
-def _merged_tops(own: Rest, classes: Classes) -> Rest:
+def _merged_tops(own: Rest, classes: ClassAxis) -> Rest:
     """Of all slices, each with its own top: the others' tops join the rest."""
-    top = classes.most(own.label_logit)
+    top = classes.pmax(own.label_logit)
     leads = own.label_logit == top
-    below = classes.most(jnp.where(leads, own.largest, own.label_logit))
+    below = classes.pmax(jnp.where(leads, own.largest, own.label_logit))
     total = own.total * exp_from(own.largest, below)
     total += jnp.where(leads, 0, exp_from(own.label_logit, below))
-    total, leaders = classes.merge(jnp.stack([total, leads.astype(total.dtype)]))
+    total, leaders = classes.psum(jnp.stack([total, leads.astype(total.dtype)]))
     top = _unless_nan(top, total)
     return _tied(Rest(below, total, top, classes), leaders - 1)
 
@@ -111,14 +110,14 @@ def _tied(rest: Rest, others: Array) -> Rest:
 
 
 def weighted_of(
-    x: Array, weights: Array, classes: Classes = WHOLE
+    x: Array, weights: Array, classes: ClassAxis = WHOLE
 ) -> tuple[Rest, Weights]:
     """`top_of` logits [..., V], and the sums of weights [..., V], of any dtypes."""
     x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
     if classes.names:
         top = top_of(x, classes)
         sums = jnp.stack(_weights(*widen_both(x, weights), top.label_logit))
-        return top, Weights(*classes.merge(sums))
+        return top, Weights(*classes.psum(sums))
     return lax.platform_dependent(
         x,
         weights,
@@ -184,8 +183,8 @@ def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
 
     others, label = jnp.where(hit, low, x), jnp.where(hit, x, low)
     counts = (others > low).astype(x.dtype)
-    found = lax.reduce((others, counts, label), (low, zero, low), merge, (x.ndim - 1,))
-    return _without_infinity(*found)
+    each, start = (others, counts, label), (low, zero, low)
+    return _without_infinity(*lax.reduce(each, start, merge, (x.ndim - 1,)))
 
 
 def _top_in_one_pass(x: Array) -> Rest:
@@ -219,8 +218,8 @@ def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
     none = jnp.zeros_like(x)
     each = jnp.full_like(x, low), none, x, none, weights, none
     start = low, zero, low, zero, zero, zero
-    found = lax.reduce(each, start, merge, (x.ndim - 1,))
-    return _without_infinity(*found[:3]), Weights(*found[3:])
+    *top, distance, at_top, off_top = lax.reduce(each, start, merge, (x.ndim - 1,))
+    return _without_infinity(*top), Weights(distance, at_top, off_top)
 
 
 def _top_of_two(a: tuple, b: tuple) -> tuple:

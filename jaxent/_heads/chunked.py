@@ -20,9 +20,9 @@ from .._engine.exact import computing_dtype, widen
 from .._engine.linear import Head, logits_of, matmul
 from .._engine.placement import aligned, spread_over, varying
 from .._types import PyTree
-from .chunks import Plan, Rows, cut, scan
+from .chunks import Plan, Rows, Shared, plan_chunks, scan
 
-ChunkLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
+ChunkLoss = Callable[[tuple[Array, ...], Rows, Shared], Array]
 """(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar."""
 
 
@@ -34,7 +34,7 @@ BLOCK = 16 * 2**20
 
 
 def chunked_sum(
-    loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: PyTree
+    loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: Shared
 ) -> Array:
     """Σ over chunks of `loss`; its gradient costs no second pass over the classes."""
     heads, (rows, shared) = aligned(heads, (rows, shared), rows.classes.names)
@@ -45,7 +45,7 @@ def chunked_sum(
 def _chunked_sum(loss, plan, heads, weights, shared, rows):
     rows = rows._replace(weights=weights)
     # No sums over the classifier here to spread over many rows: smaller chunks do.
-    plan = cut(
+    plan = plan_chunks(
         rows.keep.shape[0], math.ceil(plan.size / 4),
         compact=plan.compact, devices=plan.devices,
     )  # fmt: skip
@@ -79,7 +79,7 @@ def _chunked_sum_jvp(loss, plan, primals, tangents):
         if not is_zero(dx):
             part = jnp.sum(slope * dx.astype(slope.dtype))
             sliced = rows.classes.names & varying(part)
-            tangent += rows.classes.merge(part) if sliced else part
+            tangent += rows.classes.psum(part) if sliced else part
     return value, tangent
 
 
@@ -150,11 +150,11 @@ def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
 
 
 def chunked_map(
-    function: Callable[[tuple[Array, ...], Rows, PyTree], PyTree],
+    function: Callable[[tuple[Array, ...], Rows, Shared], PyTree],
     plan: Plan,
     heads: tuple[Head, ...],
     rows: Rows,
-    shared: PyTree,
+    shared: Shared,
 ) -> PyTree:
     """`function` of each chunk's logits, one result a position, in order."""
     heads, (rows, shared) = aligned(heads, (rows, shared), rows.classes.names)

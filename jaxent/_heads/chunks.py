@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .._engine.class_axis import WHOLE, Classes
+from .._engine.class_axis import WHOLE, ClassAxis
+from .._types import Number
 
 
 class Rows(NamedTuple):
@@ -17,7 +18,20 @@ class Rows(NamedTuple):
     weights: Array
     keep: Array
     labels: Array | None
-    classes: Classes = WHOLE
+    classes: ClassAxis = WHOLE
+
+
+class Shared(NamedTuple):
+    """What all positions share, and a loss may be differentiated in; None is off."""
+
+    class_weights: Array | None = None
+    """[V], sliced as the classifier's rows are. All else is whole on every device."""
+    label_smoothing: Number | None = None
+    z_loss: Number | None = None
+    softcap: Number | None = None
+    temperature: Number | None = None
+    constants: tuple[Array, ...] = ()
+    """What a function of the user's own closes over."""
 
 
 class Plan(NamedTuple):
@@ -31,15 +45,16 @@ class Plan(NamedTuple):
     """Over how many XLA may have spread the rows: each has a share of every chunk."""
 
 
-def cut(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
+def plan_chunks(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
     """Chunks of equal size, none with more rows than fit.
 
-    A few more of them, where the rows then need no padding, which is a copy. On a mesh
-    XLA would even gather the rows for it, and to reorder them.
+    There are a few more of them than need be, where the rows then need no padding,
+    which is a copy: on a mesh XLA would even gather the rows for it. It would gather
+    them to reorder them too, so that there dropped rows are not put last.
     """
     chunks = max(math.ceil(rows / max(fit, 1)), 1)
-    most = 4 * chunks if devices > 1 else chunks + chunks // 4
-    even = (k for k in range(chunks, most + 1) if rows % (k * devices) == 0)
+    limit = 4 * chunks if devices > 1 else chunks + chunks // 4
+    even = (k for k in range(chunks, limit + 1) if rows % (k * devices) == 0)
     chunks, compact = next(even, chunks), compact and devices == 1
     return Plan(math.ceil(rows / chunks), chunks, compact, devices)
 

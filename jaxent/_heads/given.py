@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from .. import _checks, _options
-from .._engine.class_axis import Classes, sliced
+from .._engine.class_axis import ClassAxis, sliced
 from .._engine.exact import computing_dtype
 from .._engine.labels import class_ids, drop, kept
 from .._engine.linear import Head
@@ -16,23 +16,23 @@ from .._engine.placement import spread_over
 from .._errors import fail
 from .._types import AxisName, Shape
 from .chunked import BUFFERS
-from .chunks import Plan, Rows, cut
+from .chunks import Plan, Rows, plan_chunks
 
 DEFAULT_MEMORY = 144 * 10**6
 
 
-class Given(NamedTuple):
+class HeadInputs(NamedTuple):
     """The arrays, as they came: hidden and labels with any batch axes."""
 
     heads: tuple[Head, ...]
     labels: Array | None
     where: Array | None
     weights: Array | None
-    classes: Classes
+    classes: ClassAxis
 
 
-class Settings(NamedTuple):
-    """What a kernel is compiled for."""
+class HeadSettings(NamedTuple):
+    """What a head's loss is compiled for."""
 
     plan: Plan
     ignore_index: int | None
@@ -48,7 +48,7 @@ def given_head(
     ignore_index: int | None,
     memory: int | str | None,
     vocab_axis_name: AxisName | None,
-) -> tuple[Given, Settings]:
+) -> tuple[HeadInputs, HeadSettings]:
     """The checks that all fused heads share, and how they are cut into chunks."""
     batch = heads[0].hidden.shape[:-1]
     if labels is not None:
@@ -61,9 +61,9 @@ def given_head(
     index = _options.ignored(ignore_index)
     compact = drops(where, weights, index)
     plan = _plan(heads, memory, compact=compact)
-    settings = Settings(plan, index, _checks.checked())
+    settings = HeadSettings(plan, index, _checks.checked())
     classes = sliced(vocab_axis_name)
-    return Given(heads, labels, where, weights, classes), settings
+    return HeadInputs(heads, labels, where, weights, classes), settings
 
 
 def drops(where: Array | None, weights: Array | None, index: int | None) -> bool:
@@ -83,18 +83,19 @@ def _plan(heads: tuple[Head, ...], memory: int | str | None, *, compact: bool) -
         fail(ValueError, "memory", must, memory, remedy)
     positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
     devices = spread_over(heads[0].hidden)
-    return cut(positions, budget // row, compact=compact, devices=devices)
+    return plan_chunks(positions, budget // row, compact=compact, devices=devices)
 
 
-class Laid(NamedTuple):
-    """The same, with one axis of N positions, for the engine."""
+class Flat(NamedTuple):
+    """`HeadInputs` with one axis of N positions, in place of the batch axes."""
 
     heads: tuple[Head, ...]
     rows: Rows
     batch: Shape
 
 
-def laid(given: Given, settings: Settings) -> Laid:
+def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
+    """The inputs for the chunks: positions flat, ids valid or −1, dropped rows 0."""
     batch = given.heads[0].hidden.shape[:-1]
     where, weights, labels = (
         None if x is None else x.reshape(-1)
@@ -118,4 +119,4 @@ def laid(given: Given, settings: Settings) -> Laid:
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
     computed = jnp.ones(n, bool) if computed is None else computed
     rows = Rows(factor, computed, labels, given.classes)
-    return Laid(tuple(heads), rows, batch)
+    return Flat(tuple(heads), rows, batch)

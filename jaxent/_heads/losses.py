@@ -17,47 +17,48 @@ from .._engine.labels import class_ids, drop, kept
 from .._engine.means import divided
 from .._engine.pair_losses import cross_entropy_of, integer_label_loss, regularized
 from .._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
-from .._types import PyTree, Reduction
+from .._types import Reduction
 from .chunked import chunked_map, chunked_sum
-from .chunks import Rows
-from .explicit import on_devices
-from .given import Given, Settings, laid
+from .chunks import Rows, Shared
+from .explicit import under_shard_map
+from .given import HeadInputs, HeadSettings, flatten_batch
 from .kernels.fused_head import How, head_numbers
 
-RowLoss = Callable[[tuple[Array, ...], Rows, PyTree], Array]
+RowLoss = Callable[[tuple[Array, ...], Rows, Shared], Array]
 """(logits [C, V] of each head, rows, shared numbers) -> one loss a position."""
 
 
 def reduced(
-    given: Given,
-    shared: PyTree,
+    given: HeadInputs,
+    shared: Shared,
     *,
-    settings: Settings,
+    settings: HeadSettings,
     reduction: Reduction,
     loss: RowLoss,
 ) -> Array:
     """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
+    shared = jax.tree.map(jnp.asarray, shared)
 
-    def weighted(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+    def weighted(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
         values = loss(logits, rows, shared)
         return product(rows.weights, drop(values, rows.keep))
 
-    def values(given: Given, shared: PyTree, settings: Settings) -> Array:
-        heads, rows, batch = laid(given, settings)
-        found = chunked_map(weighted, settings.plan, heads, rows, shared)
-        return found.reshape(batch)
+    def values(given: HeadInputs, shared: Shared, settings: HeadSettings) -> Array:
+        heads, rows, batch = flatten_batch(given, settings)
+        losses = chunked_map(weighted, settings.plan, heads, rows, shared)
+        return losses.reshape(batch)
 
-    def summed(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+    def summed(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
         return jnp.sum(weighted(logits, rows, shared))
 
-    def total(given: Given, shared: PyTree, settings: Settings) -> Array:
-        heads, rows, _ = laid(given, settings)
+    def total(given: HeadInputs, shared: Shared, settings: HeadSettings) -> Array:
+        heads, rows, _ = flatten_batch(given, settings)
         return chunked_sum(summed, settings.plan, heads, rows, shared)
 
     if reduction == "none":
-        return on_devices(values, given, shared, settings, summed=False)
-    found = on_devices(total, given, shared, settings, summed=True)
-    return _divided(found, given, settings, reduction)
+        return under_shard_map(values, given, shared, settings, summed=False)
+    loss_total = under_shard_map(total, given, shared, settings, summed=True)
+    return _divided(loss_total, given, settings, reduction)
 
 
 # For a loss that is always the same object: one made anew would be compiled anew, and
@@ -71,18 +72,20 @@ reduced_jit = jax.jit(
     jax.jit, static_argnames=("settings", "reduction", "how"), inline=True
 )
 def kernel_cross_entropy(
-    given: Given,
-    shared: PyTree,
+    given: HeadInputs,
+    shared: Shared,
     *,
-    settings: Settings,
+    settings: HeadSettings,
     reduction: Reduction,
     how: How,
 ) -> Array:
     """The cross-entropy of a fused head, by the kernels of a chip."""
-    (head,), rows, batch = laid(given, settings)
+    (head,), rows, batch = flatten_batch(given, settings)
     assert rows.labels is not None
     n = head_numbers(how, head, rows.labels, rows.keep)
-    values = regularized(n.nll, n.uniform_nll, n.log_normalizer, **shared)
+    values = regularized(
+        n.nll, n.uniform_nll, n.log_normalizer, shared.label_smoothing, shared.z_loss
+    )
     _, poison = class_ids(None, rows.labels, rows.keep, head.classifier.shape[0])
     values = product(rows.weights, drop(values * poison, rows.keep))
     if reduction == "none":
@@ -91,7 +94,7 @@ def kernel_cross_entropy(
 
 
 def _divided(
-    total: Array, given: Given, settings: Settings, reduction: Reduction
+    total: Array, given: HeadInputs, settings: HeadSettings, reduction: Reduction
 ) -> Array:
     if reduction == "sum":
         return total
@@ -104,14 +107,14 @@ def _divided(
 
 @functools.partial(jax.jit, static_argnames="settings", inline=True)
 def linear_statistics(
-    given: Given, shared: PyTree, *, settings: Settings
+    given: HeadInputs, shared: Shared, *, settings: HeadSettings
 ) -> SoftmaxStatistics:
-    def values(given: Given, shared: PyTree, settings: Settings):
-        heads, rows, batch = laid(given, settings)
+    def values(given: HeadInputs, shared: Shared, settings: HeadSettings):
+        heads, rows, batch = flatten_batch(given, settings)
         s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
         return jax.tree.map(lambda x: x.reshape(batch), s)
 
-    return on_devices(values, given, shared, settings, summed=False)
+    return under_shard_map(values, given, shared, settings, summed=False)
 
 
 def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
@@ -124,24 +127,27 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     return jnp.where(forbidden, -jnp.inf, capped)
 
 
-def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
     assert rows.labels is not None
-    x = _capped(logits[0], shared["softcap"])
+    x = _capped(logits[0], shared.softcap)
     inputs = ClassInputs(
-        x, rows.labels, None, None,
-        shared["class_weights"], shared["label_smoothing"], shared["z_loss"],
-        rows.classes,
-    )  # fmt: skip
+        x,
+        rows.labels,
+        class_weights=shared.class_weights,
+        label_smoothing=shared.label_smoothing,
+        z_loss=shared.z_loss,
+        classes=rows.classes,
+    )
     return integer_label_loss(
         inputs, checked=None, axis=(1,), ignore_index=None, loss=cross_entropy_of
     )
 
 
 def statistics_rows(
-    logits: tuple[Array, ...], rows: Rows, shared: PyTree
+    logits: tuple[Array, ...], rows: Rows, shared: Shared
 ) -> SoftmaxStatistics:
     assert rows.labels is not None
-    x = _capped(logits[0], shared["softcap"])
+    x = _capped(logits[0], shared.softcap)
     s = softmax_statistics_of(x, rows.labels, rows.classes)
     return jax.tree.map(lambda a: jnp.where(rows.keep, a, jnp.zeros_like(a)), s)
 
@@ -150,16 +156,16 @@ def own_rows(
     function: Callable[..., Array],
     logits: tuple[Array, ...],
     rows: Rows,
-    shared: PyTree,
+    shared: Shared,
 ) -> Array:
     """`function` of arrays of one position, and constants."""
     every = statistics_rows(logits, rows, shared)
-    each = jax.vmap(lambda s: function(s, *shared["constants"]))
+    each = jax.vmap(lambda s: function(s, *shared.constants))
     return each(jax.tree.map(lambda a: a[:, None], every))[:, 0]
 
 
-def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: PyTree) -> Array:
+def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
     """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
-    temperature = jnp.asarray(shared["temperature"], logits[0].dtype)
+    temperature = jnp.asarray(shared.temperature, logits[0].dtype)
     student, teacher = (x / temperature for x in logits)
     return kl_of_logits(teacher, student, rows.classes)

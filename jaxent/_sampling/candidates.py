@@ -152,22 +152,22 @@ def draw_ids(law: Law, key: Array, sizes: Sizes) -> tuple[Array, Array]:
         goal = jnp.where(goal > 0, count, 0)
 
     def unfinished(state):
-        _, found, _, rounds = state
-        return (found < goal) & (rounds < MAX_PROPOSALS // block)
+        _, filled, _, rounds = state
+        return (filled < goal) & (rounds < MAX_PROPOSALS // block)
 
     def draw_more(state):
-        ids, found, tries, rounds = state
+        ids, filled, tries, rounds = state
         more = law.propose(jax.random.fold_in(key, rounds), block)
         drawn = more >= 0
         new = drawn & first_ones(jnp.concatenate([ids, more]))[count:]
         new = new if sizes.unique else drawn
-        found_after = found + jnp.cumsum(new, dtype=jnp.int32)
-        found_before = found_after - new.astype(jnp.int32)
-        drawn &= found_before < goal
-        place = jnp.where(new & drawn, found_before, count)
+        filled_after = filled + jnp.cumsum(new, dtype=jnp.int32)
+        filled_before = filled_after - new.astype(jnp.int32)
+        drawn &= filled_before < goal
+        place = jnp.where(new & drawn, filled_before, count)
         ids = ids.at[place].set(more, mode="drop")
         tries += jnp.sum(drawn, dtype=jnp.int32)
-        return ids, jnp.minimum(found_after[-1], goal), tries, rounds + 1
+        return ids, jnp.minimum(filled_after[-1], goal), tries, rounds + 1
 
     zero = jnp.zeros((), jnp.int32)
     start = jnp.full(count, -1, jnp.int32), zero, zero, zero

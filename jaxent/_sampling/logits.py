@@ -28,7 +28,7 @@ from .._types import Number
 from .candidates import Candidates, renumbered
 
 
-class Given(NamedTuple):
+class SampledInputs(NamedTuple):
     """The arrays, as they came: any batch axes; labels may have one axis more."""
 
     head: Head
@@ -37,8 +37,8 @@ class Given(NamedTuple):
     where: Array | None
 
 
-class Settings(NamedTuple):
-    """What a kernel is compiled for."""
+class SampledSettings(NamedTuple):
+    """What a sampled loss is compiled for."""
 
     checked: str | None
     remove_accidental_hits: bool
@@ -53,13 +53,13 @@ def given_columns(
     bias: ArrayLike | None,
     candidates: Candidates,
     where: ArrayLike | None,
-) -> Given:
+) -> SampledInputs:
     """The checks that all sampled losses share."""
     head = linear_head(hidden, classifier, bias)
     batch = head.hidden.shape[:-1]
     y = _checks.several_class_ids(labels, batch)
     where = _checks.positions(where, batch)
-    return Given(head, y, _checked(candidates, y), where)
+    return SampledInputs(head, y, _checked(candidates, y), where)
 
 
 def _checked(candidates: Candidates, labels: Array) -> Candidates:
@@ -83,7 +83,7 @@ def _checked(candidates: Candidates, labels: Array) -> Candidates:
 
 
 def settings_of(remove_accidental_hits: bool, subtract_log_q: bool):
-    return Settings(
+    return SampledSettings(
         _checks.checked(),
         _options.flag("remove_accidental_hits", remove_accidental_hits),
         _options.flag("subtract_log_q", subtract_log_q),
@@ -101,7 +101,7 @@ class Columns(NamedTuple):
     keep: Array | None
 
 
-def _columns(given: Given, settings: Settings) -> Columns:
+def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
     (hidden, classifier, bias), labels, candidates, where = given
     count, width = classifier.shape
     shape = math.prod(hidden.shape[:-1]), *labels.shape[hidden.ndim - 1 :]
@@ -123,8 +123,8 @@ def _columns(given: Given, settings: Settings) -> Columns:
     dtype = computing_dtype(hidden, classifier)
 
     def read(x: Array) -> Array:
-        found = x.at[rows].get(mode="fill", fill_value=jnp.nan, indices_are_sorted=True)
-        return found.astype(dtype)
+        taken = x.at[rows].get(mode="fill", fill_value=jnp.nan, indices_are_sorted=True)
+        return taken.astype(dtype)
 
     table = read(classifier)
     hidden = drop(hidden.reshape(-1, width).astype(dtype), keep, classes=True)
@@ -173,7 +173,10 @@ def _hardest(columns: Columns, count: int, temperature: Number) -> Columns:
 
 @functools.partial(jax.jit, static_argnames="settings", inline=True)
 def sampled_softmax(
-    given: Given, temperature: Number | None = None, *, settings: Settings
+    given: SampledInputs,
+    temperature: Number | None = None,
+    *,
+    settings: SampledSettings,
 ) -> Array:
     columns = _columns(given, settings)
     if settings.num_resampled is not None:
@@ -198,7 +201,7 @@ def sampled_softmax(
 
 
 @functools.partial(jax.jit, static_argnames="settings", inline=True)
-def nce(given: Given, *, settings: Settings) -> Array:
+def nce(given: SampledInputs, *, settings: SampledSettings) -> Array:
     columns = _columns(given, settings)
     if settings.subtract_log_q:
         columns = _without_log_q(columns)

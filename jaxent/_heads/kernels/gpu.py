@@ -80,12 +80,12 @@ def sums(head: Head, labels: Array, how: How) -> HeadSums:
     n, classes = labels.size, head.classifier.shape[0]
     head = aligned(head)
     whole = classes - classes % CLASSES if classes % LINES else classes
-    found = [_sums(part(head, 0, whole), labels, whole, how)] if whole else []
+    parts = [_sums(part(head, 0, whole), labels, whole, how)] if whole else []
     if last := classes - whole:
         # Of the rows that TMA could not see a copy is made; and of the others none.
         tail = part(head, whole, last, padded_to=LINES)
-        found.append(_sums(tail, labels - whole, last, how))
-    together = (jnp.concatenate(x)[:, :n] for x in zip(*found, strict=True))
+        parts.append(_sums(tail, labels - whole, last, how))
+    together = (jnp.concatenate(x)[:, :n] for x in zip(*parts, strict=True))
     return merged(labels, *together)
 
 
@@ -94,28 +94,28 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
     start = (-jnp.inf, 0.0, -jnp.inf, 0.0, 0.0)[: 5 if how.smoothing else 3]
 
     def consume(walk: Walk, rows: tuple[Array, ...], outs: tuple) -> None:
-        def add(n: Array, found: tuple[Array, ...]) -> tuple[Array, ...]:
+        def add(n: Array, so_far: tuple[Array, ...]) -> tuple[Array, ...]:
             for _, piece in walk.pieces(n, rows[0]):
-                found = sums_with(found, piece)
-            return found
+                so_far = sums_with(so_far, piece)
+            return so_far
 
-        found = lax.fori_loop(jnp.int32(0), walk.tiles, add, tuple(map(filled, start)))
-        for out, values in zip(outs, found, strict=True):
+        so_far = lax.fori_loop(jnp.int32(0), walk.tiles, add, tuple(map(filled, start)))
+        for out, values in zip(outs, so_far, strict=True):
             out[walk.place] = values
 
     blocks = pl.cdiv(head.hidden.shape[0], POSITIONS)
     parts = splits(blocks, pl.cdiv(classes, CLASSES))
     out = jax.ShapeDtypeStruct((parts, blocks, MULTIPLIERS, ROWS), jnp.float32)
-    found = launch(
+    sums_of_parts = launch(
         consume, head, (labels,), (out,) * len(start),
         parts=parts, classes=classes, softcap=how.softcap,
     )  # fmt: skip
-    return tuple(x.reshape(parts, -1) for x in found)
+    return tuple(x.reshape(parts, -1) for x in sums_of_parts)
 
 
-def sums_with(found: tuple[Array, ...], piece: Piece) -> tuple[Array, ...]:
+def sums_with(so_far: tuple[Array, ...], piece: Piece) -> tuple[Array, ...]:
     """The sums of each row, with those of a piece of its logits."""
-    largest, total, label_logit, *smoothing = found
+    largest, total, label_logit, *smoothing = so_far
     x, _, outside, hit = piece
     others = jnp.where(outside | hit, -jnp.inf, x)
     top = jnp.maximum(largest, jnp.max(others, axis=1))
@@ -202,11 +202,11 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
 
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
     tile = plgpu.SMEM((MULTIPLIERS, ROWS, CLASSES), dtype, transforms=SWIZZLE)
-    (found,) = launch(
+    (slope,) = launch(
         consume, head, (labels, *slopes), (jax.ShapeDtypeStruct(shape, dtype),),
         parts=parts, classes=classes, softcap=how.softcap, scratch=(tile,),
     )  # fmt: skip
-    return found
+    return slope
 
 
 def slopes_of(piece: Piece, slopes: Slopes) -> Array:

@@ -117,12 +117,12 @@ def aligned(head: Head) -> Head:
 def part(head: Head, start: Array | int, size: int, *, padded_to: int = 1) -> Head:
     """Of `size` classes from `start` on, and zeros up to a multiple."""
 
-    def cut(x: Array) -> Array:
+    def padded(x: Array) -> Array:
         rows = lax.dynamic_slice_in_dim(x, start, size)
         return jnp.pad(rows, [(0, -size % padded_to)] + [(0, 0)] * (x.ndim - 1))
 
-    bias = None if head.bias is None else cut(head.bias)
-    return Head(head.hidden, cut(head.classifier), bias)
+    bias = None if head.bias is None else padded(head.bias)
+    return Head(head.hidden, padded(head.classifier), bias)
 
 
 def across(rows: Array, x: Array) -> Array:
@@ -193,13 +193,13 @@ def launch(
             walk = Walk((part, block, group), count, pieces, within)
             consume(walk, own, outs, *scratch)
 
-    def cut(x: Array, *shape: int) -> Array:
+    def padded(x: Array, *shape: int) -> Array:
         return jnp.pad(x, (0, math.prod(shape) - x.size)).reshape(shape)
 
     bias = None
     if head.bias is not None:
-        bias = cut(head.bias[:classes].astype(jnp.float32), total, CLASSES)
-    rows = jax.tree.map(lambda x: cut(x, blocks, MULTIPLIERS, ROWS), rows)
+        bias = padded(head.bias[:classes].astype(jnp.float32), total, CLASSES)
+    rows = jax.tree.map(lambda x: padded(x, blocks, MULTIPLIERS, ROWS), rows)
     return plgpu.kernel(
         kernel,
         out_type=outs,

@@ -54,13 +54,13 @@ class Blocks(NamedTuple):
 
 
 def sums(head: Head, labels: Array, how: How) -> HeadSums:
-    tile, blocks = _cut(head, how, how.tiles.sums, token_axis=0)
+    tile, blocks = _tiling(head, how, how.tiles.sums, token_axis=0)
     row: Any = jax.ShapeDtypeStruct((1, labels.size), jnp.float32)
     extra = row if how.smoothing else None
     out = HeadSums(Rest(row, row, row), extra, extra)
     specs = jax.tree.map(lambda _: blocks.per_token, out)
-    found = _call(_sums_kernel, tile, blocks, (head, labels, None), out, specs, ())
-    return jax.tree.map(lambda x: x[0], found)
+    rows = _call(_sums_kernel, tile, blocks, (head, labels, None), out, specs, ())
+    return jax.tree.map(lambda x: x[0], rows)
 
 
 def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
@@ -69,7 +69,7 @@ def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
 
 
 def _d_hidden(head: Head, labels: Array, slopes: Slopes, how: How) -> Array:
-    tile, blocks = _cut(head, how, how.tiles.slopes, token_axis=0)
+    tile, blocks = _tiling(head, how, how.tiles.slopes, token_axis=0)
     out = jax.ShapeDtypeStruct(head.hidden.shape, head.hidden.dtype)
     # Sums in float32, whatever the result's type: it is written once.
     total = pltpu.VMEM(blocks.hidden.block_shape, jnp.float32)
@@ -80,7 +80,7 @@ def _d_hidden(head: Head, labels: Array, slopes: Slopes, how: How) -> Array:
 def _d_classifier(
     head: Head, labels: Array, slopes: Slopes, how: How
 ) -> tuple[Array, Array | None]:
-    tile, blocks = _cut(head, how, how.tiles.slopes, token_axis=1)
+    tile, blocks = _tiling(head, how, how.tiles.slopes, token_axis=1)
     out = jax.ShapeDtypeStruct(head.classifier.shape, head.classifier.dtype), None
     specs = blocks.classifier, None
     totals = pltpu.VMEM(blocks.classifier.block_shape, jnp.float32), None
@@ -93,7 +93,7 @@ def _d_classifier(
     return d, None if head.bias is None else d_bias[0].astype(head.bias.dtype)
 
 
-def _cut(
+def _tiling(
     head: Head, how: How, rows: tuple[int, int], *, token_axis: int
 ) -> tuple[Tile, Blocks]:
     """Blocks that stay have their index on the grid's axis 0, others on axis 1."""
@@ -145,7 +145,7 @@ def _call(
     products = 1 if slopes is None else 2
     matrices = head.hidden, head.classifier
     streamed = matrices[1 - tile.axes[TOKENS]]
-    (found,) = pl.pallas_call(
+    (result,) = pl.pallas_call(
         functools.partial(kernel, tile=tile),
         grid=tuple(grid),
         in_specs=(head_specs, *jax.tree.map(lambda _: blocks.per_token, rows)),
@@ -163,33 +163,33 @@ def _call(
         ),
         name=f"jaxent{kernel.__name__}",
     )(head._replace(bias=bias), *rows)
-    return found
+    return result
 
 
-def _sums_kernel(head, labels, _, found, *, tile):
+def _sums_kernel(head, labels, _, out, *, tile):
     @pl.when(pl.program_id(1) == 0)
     def _start():
-        _clear(found)
-        found.rest.largest[...] = jnp.full_like(found.rest.largest, -jnp.inf)
+        _clear(out)
+        out.rest.largest[...] = jnp.full_like(out.rest.largest, -jnp.inf)
 
     x, _ = _logits(head, tile)
     hit = _hit(labels, tile)
     others = _within(jnp.where(hit, -jnp.inf, x), tile, CLASSES, 0, -jnp.inf)
-    before = found.rest.largest[...]
+    before = out.rest.largest[...]
     largest = jnp.maximum(before, jnp.max(others, axis=0, keepdims=True))
-    total = found.rest.total[...] * exp_from(before, largest)
-    found.rest.largest[...] = largest
-    found.rest.total[...] = total + _over_classes(exp_from(others, largest))
-    found.rest.label_logit[...] += _over_classes(jnp.where(hit, x, 0))
-    if found.distance is not None:
-        allowed, passed = others > -jnp.inf, found.allowed[...]
+    total = out.rest.total[...] * exp_from(before, largest)
+    out.rest.largest[...] = largest
+    out.rest.total[...] = total + _over_classes(exp_from(others, largest))
+    out.rest.label_logit[...] += _over_classes(jnp.where(hit, x, 0))
+    if out.distance is not None:
+        allowed, passed = others > -jnp.inf, out.allowed[...]
         moved = jnp.where(passed == 0, 0, passed * (largest - before))
         distance = jnp.where(allowed, largest - others, 0)
-        found.distance[...] += moved + _over_classes(distance)
-        found.allowed[...] = passed + _over_classes(allowed.astype(jnp.float32))
+        out.distance[...] += moved + _over_classes(distance)
+        out.allowed[...] = passed + _over_classes(allowed.astype(jnp.float32))
 
 
-def _d_hidden_kernel(head, labels, slopes, found, total, *, tile):
+def _d_hidden_kernel(head, labels, slopes, out, total, *, tile):
     @pl.when(pl.program_id(1) == 0)
     def _start():
         _clear(total)
@@ -200,15 +200,15 @@ def _d_hidden_kernel(head, labels, slopes, found, total, *, tile):
 
     @pl.when(pl.program_id(1) == pl.num_programs(1) - 1)
     def _end():
-        found[...] = total[...].astype(found.dtype)
+        out[...] = total[...].astype(out.dtype)
 
 
-def _d_classifier_kernel(head, labels, slopes, found, totals, *, tile):
+def _d_classifier_kernel(head, labels, slopes, out, totals, *, tile):
     @pl.when(pl.program_id(1) == 0)
     def _start():
         _clear(totals)
 
-    (d, d_bias), (total, total_bias) = found, totals
+    (d, d_bias), (total, total_bias) = out, totals
     slope = _within(_slope(head, labels, slopes, tile), tile, TOKENS, 1, 0)
     hidden = _within(head.hidden[...], tile, TOKENS, 0, 0)
     total[...] += _dot(slope.astype(hidden.dtype), hidden, (1, 0))
