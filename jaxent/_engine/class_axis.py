@@ -21,7 +21,10 @@ from .placement import varying
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class ClassAxis:
-    """Which classes a device holds. A pytree without arrays: it goes where they go."""
+    """The mesh axes the classes are sliced over, if any: every sum over them is here.
+
+    It is a pytree without leaves, so that it can go wherever arrays go.
+    """
 
     axis_name: AxisName | None = None
 
@@ -31,11 +34,11 @@ class ClassAxis:
         return frozenset((name,) if isinstance(name, str) else name or ())
 
     def count(self, size: int) -> int:
-        """How many classes there are, in slices of a size."""
+        """How many classes there are in all, where each slice has `size`."""
         return size * (lax.axis_size(self.axis_name) if self.names else 1)
 
     def local(self, ids: Array, size: int) -> Array:
-        """Ids counted from the first class of this slice, of a size."""
+        """Ids counted from the first class of this slice, where each has `size`."""
         return ids - lax.axis_index(self.axis_name) * size if self.names else ids
 
     def psum(self, x: Array) -> Array:
@@ -43,23 +46,23 @@ class ClassAxis:
         return lax.psum(x, self.axis_name) if self.names else x
 
     def pmax(self, x: Array) -> Array:
-        """The largest of the slices' own; not differentiated, and it may miss a NaN."""
+        """The largest of the slices' values; no derivative, and it may miss a NaN."""
         return lax.pmax(x, self.axis_name) if self.names else x
 
     def sum(self, x: Array, *, keepdims: bool = False) -> Array:
         return self.psum(jnp.sum(x, axis=-1, keepdims=keepdims))
 
     def max(self, x: Array) -> Array:
-        """Keeping the class axis."""
+        """The largest, keeping the class axis."""
         return _max(x, self) if self.names else jnp.max(x, axis=-1, keepdims=True)
 
     def any(self, x: Array) -> Array:
-        """Keeping the class axis."""
+        """Whether any is true, keeping the class axis."""
         some = jnp.any(x, axis=-1, keepdims=True)
         return self.pmax(some.astype(jnp.int32)) > 0 if self.names else some
 
     def top(self, x: Array) -> Array:
-        """The id of the largest, the first of equals; of NaNs, if there are any."""
+        """The id of the largest: the first of equals, or of NaNs if there are any."""
         own = lax.argmax(x, x.ndim - 1, jnp.int32)
         if not self.names:
             return own

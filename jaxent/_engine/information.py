@@ -4,6 +4,9 @@
 Two distributions enter through the difference of their logits less its p-weighted
 mean, d = (b − a) − Σ p·(b − a), for which q = p·exp(d − KL): what is small is then
 computed as such, and not as a difference of what is large.
+
+docs/mathematics.md, "Information measures of logits", has the formulas; `class_pairs`
+of `statistics` is what they are made of. Divergences of probabilities are in `ratios`.
 """
 
 import functools

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positions that are dropped, and class ids that are none, out of a loss's sight."""
+"""Positions that are dropped, and class ids out of range, kept out of a loss."""
 
 import jax.numpy as jnp
 from jax import Array

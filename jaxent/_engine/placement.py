@@ -65,7 +65,10 @@ def spec_of(x: Array) -> tuple[str | tuple[str, ...] | None, ...]:
 
 
 def is_sharded(x: Array) -> bool:
-    """Whether the type of x names mesh axes: cutting its rows would move them."""
+    """Whether the type of x names mesh axes.
+
+    Such rows are taken all at once: to take some would move them between devices.
+    """
     return any(spec_of(x))
 
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On CPU, rows of logits a few at a time: what is made of them stays in the cache."""
+"""On CPU, rows of logits a few at a time: what is made of them stays in the cache.
+
+XLA on CPU writes each intermediate array to memory whole. Of a group of rows they fit
+in the cache, and the logits are then read from memory once. No number changes by it.
+"""
 
 import functools
 import math
@@ -35,7 +39,7 @@ def in_row_groups(
 def by_groups(sums: Callable, x: Array, *rows: Array) -> Any:
     """`sums` of x [..., V] and arrays with its batch axes, a group of rows at a time.
 
-    Rows of a group lie a stride apart: so a share of each device's rows is in it.
+    Rows of a group lie a stride apart, so that it has a share of each device's rows.
     """
     *batch, classes = x.shape
     count = math.prod(batch)
@@ -56,7 +60,10 @@ def by_groups(sums: Callable, x: Array, *rows: Array) -> Any:
 
 
 def _bits(a: Array) -> Array:
-    """XLA would widen the whole of a bfloat16 array first: of bits it takes a slice."""
+    """`a`, its bfloat16 as integers.
+
+    Of a bfloat16 array XLA would widen all of it, and then take the slice.
+    """
     return lax.bitcast_convert_type(a, jnp.uint16) if a.dtype == jnp.bfloat16 else a
 
 

@@ -4,6 +4,10 @@
 All are made of the sums of `sums` over x − c, non-negative terms in which nothing
 cancels. The sums are constants to differentiation: each function here has a rule of
 its own, written in functions that have one, so that every order stays accurate.
+
+docs/mathematics.md, "Two numbers a position", derives `pair_of`, and "Label smoothing"
+what `expected_nll` adds to it. Read `pair_losses` next, where a loss is a function of
+these numbers, or `softmax_statistics`, which hands them to users.
 """
 
 from typing import NamedTuple, TypeVar
@@ -20,7 +24,7 @@ from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
 
 
 class LabelNumbers(NamedTuple):
-    """Of one class y of each position; any of them may be differentiated but c."""
+    """What is known of one class y of each position; all but c are differentiable."""
 
     nll: Array
     one_minus_prob: Array
@@ -39,8 +43,12 @@ def label_numbers(
     given: Array,
     classes: ClassAxis = WHOLE,
 ) -> LabelNumbers:
-    """Of logits x [..., V], widened from those `given`, whose sums need less memory;
-    of dropped positions nothing is read.
+    """The numbers of logits x [..., V], widened from those `given`.
+
+    The sums are taken of `given`, which need less memory to read than x does. They are
+    taken of all rows, and those of dropped positions are dropped after: a mask over the
+    logits would be a pass and a copy more, and only a few numbers a row are left of
+    it here. What is dropped is never read again, so that a NaN in it harms nothing.
     """
     sums = _dropped(rest_of(given, labels, classes), keep)
     return numbers_of(x, labels, keep, sums)
@@ -128,8 +136,9 @@ def _probabilities_jvp(primals, tangents):
 
 
 def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
-    """dx less that of the likeliest class: its own is then 0, and in
-    dp_j = p_j·(dx_j − Σ p·dx) no p near 1 is left to subtract from 1.
+    """The tangent dx less that of the likeliest class, whose own is then 0.
+
+    In dp_j = p_j·(dx_j − Σ p·dx) no p near 1 is then left to subtract from 1.
     """
     top = x == jnp.maximum(sums.largest, sums.label_logit)[..., None]
     count = sums.classes.sum(top.astype(dx.dtype), keepdims=True)
@@ -146,6 +155,7 @@ def class_pairs(
 
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
+    """How far each class is below the likeliest."""
     return drop(top.label_logit[..., None] - x, keep, classes=True)
 
 
@@ -205,7 +215,7 @@ def expected_nll(
 ) -> Array:
     """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0.
 
-    Of logits and weights widened from those `given`, whose sums need less memory.
+    Logits and weights are widened from those `given`, whose sums need less memory.
     """
     top, sums = _dropped(weighted_of(*given, classes), keep)
     return _expected_nll(x, weights, keep, top, sums)

@@ -6,6 +6,10 @@ the logits matters. Each is one arithmetic in two shapes: on CPU a few rows at a
 which stay in the cache while XLA masks them, finds the largest and sums; elsewhere in
 one pass that carries the sums of what it has seen. None is differentiated: the rules
 of `statistics` are.
+
+docs/mathematics.md, "Two numbers a position", says why the label is left out of the
+sum, and "Label smoothing" what is weighted. Read `statistics` next, which makes a
+loss's numbers of these.
 """
 
 import functools
@@ -51,7 +55,11 @@ def one_hot(labels: Array, like: Array, classes: ClassAxis = WHOLE) -> Array:
 
 
 def rest_of(x: Array, labels: Array, classes: ClassAxis = WHOLE) -> Rest:
-    """Of logits [..., V], any float dtype, and class ids [...]; an id may be none."""
+    """`Rest` of logits [..., V], any float dtype, and class ids [...].
+
+    Where an id is no class, all classes are the rest, and the label's logit is any
+    finite number or −inf.
+    """
     own = classes.local(labels, x.shape[-1])
     rest = lax.platform_dependent(
         lax.stop_gradient(x),
@@ -64,7 +72,7 @@ def rest_of(x: Array, labels: Array, classes: ClassAxis = WHOLE) -> Rest:
 
 
 def _merged(rest: Rest, here: Array, classes: ClassAxis) -> Rest:
-    """Of all slices, each with its own rest and its label, if that is here."""
+    """`Rest` of all slices, made of each slice's own; the label is in one of them."""
     largest = classes.pmax(rest.largest)
     total = rest.total * exp_from(rest.largest, largest)
     label_logit = jnp.where(here, rest.label_logit, 0)
@@ -78,7 +86,7 @@ def _unless_nan(largest: Array, total: Array) -> Array:
 
 
 def top_of(x: Array, classes: ClassAxis = WHOLE) -> Rest:
-    """As `rest_of`, where the label is the likeliest class, or one of the likeliest."""
+    """`Rest` with the likeliest class, or one of the likeliest, as the label."""
     rest = lax.platform_dependent(
         lax.stop_gradient(x),
         cpu=functools.partial(by_groups, _top),
@@ -87,8 +95,12 @@ def top_of(x: Array, classes: ClassAxis = WHOLE) -> Rest:
     return _merged_tops(rest, classes) if classes.names else rest
 
 
+# Three functions put tops together: `_merged_tops` of slices, `_tied` of equals, and
+# `_top_of_two` of two parts of a pass. One class is the top, and all others are the
+# rest: those that are as large too, and then the largest of the rest is the top's own
+# logit. A slice or part that does not lead adds its top to the rest as one class more.
 def _merged_tops(own: Rest, classes: ClassAxis) -> Rest:
-    """Of all slices, each with its own top: the others' tops join the rest."""
+    """`Rest` of all slices, whose tops but for one that leads join the rest."""
     top = classes.pmax(own.label_logit)
     leads = own.label_logit == top
     below = classes.pmax(jnp.where(leads, own.largest, own.label_logit))
@@ -100,7 +112,7 @@ def _merged_tops(own: Rest, classes: ClassAxis) -> Rest:
 
 
 def _tied(rest: Rest, others: Array) -> Rest:
-    """With as many others at the top, a number ≥ 0, as the label."""
+    """`rest` with `others` classes more, a number ≥ 0, that are as large as the top."""
     below, total, top, _ = rest
     tied = total * exp_from(below, top) + others
     return rest._replace(
@@ -112,7 +124,7 @@ def _tied(rest: Rest, others: Array) -> Rest:
 def weighted_of(
     x: Array, weights: Array, classes: ClassAxis = WHOLE
 ) -> tuple[Rest, Weights]:
-    """`top_of` logits [..., V], and the sums of weights [..., V], of any dtypes."""
+    """`top_of` logits [..., V], and the sums of weights [..., V]; any dtypes."""
     x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
     if classes.names:
         top = top_of(x, classes)
@@ -223,14 +235,14 @@ def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
 
 
 def _top_of_two(a: tuple, b: tuple) -> tuple:
-    """Of two tops the smaller joins the others."""
+    """Two parts of a pass, as (largest, total, top): the smaller top joins the rest."""
     other = jnp.minimum(a[2], b[2])
     alone = other, (other > -jnp.inf).astype(other.dtype)
     return *_joined(_joined(a[:2], b[:2]), alone), jnp.maximum(a[2], b[2])
 
 
 def _joined(a: tuple, b: tuple) -> tuple[Array, Array]:
-    """The largest of both, and the sum of both over it, by one exponential."""
+    """Two pairs (largest, Σ exp(x − largest)) as one, by a single exponential."""
     (x, s), (y, t) = a, b
     largest = jnp.maximum(x, y)
     shrink = exp_from(jnp.minimum(x, y), largest)

@@ -6,6 +6,10 @@ logits, whatever is made of them, and, where a gradient is wanted of a sum, the
 gradient at once, so that each product is computed once (6·N·d·V operations, forward
 and backward) and the logits are forgotten. Results per position are differentiated
 by computing each chunk again (8·N·d·V).
+
+The mathematics of a chunk is the dense engine's, `_engine.statistics`; what is done
+here is the chain rule through one matrix product. docs/fused-heads.md tells what it
+costs. Read `losses` next, for the functions that are run on the chunks.
 """
 
 import functools
@@ -44,11 +48,12 @@ def chunked_sum(
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _chunked_sum(loss, plan, heads, weights, shared, rows):
     rows = rows._replace(weights=weights)
-    # No sums over the classifier here to spread over many rows: smaller chunks do.
+    # Large chunks are there so that the classifier's gradient is seldom added to. An
+    # evaluation has none: a quarter of the rows is as fast, in a quarter of the memory.
+    fit = math.ceil(plan.size / 4)
     plan = plan_chunks(
-        rows.keep.shape[0], math.ceil(plan.size / 4),
-        compact=plan.compact, devices=plan.devices,
-    )  # fmt: skip
+        rows.keep.shape[0], fit, compact=plan.compact, devices=plan.devices
+    )
 
     def body(total, chunk):
         hiddens, rows = chunk
@@ -135,7 +140,7 @@ def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
     rows = total.shape[0]
     block = max(min(BLOCK // (total.itemsize * total.shape[1]), rows), 1)
     if spread_over(total) > 1:
-        # Of classes that XLA has sharded, it would gather every block.
+        # Where XLA has sharded the classes, it would gather every block.
         block = rows
 
     def add(total: Array, start: Array | int, size: int) -> Array:

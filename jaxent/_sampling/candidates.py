@@ -184,7 +184,10 @@ def first_ones(x: Array) -> Array:
 
 
 def expected_count(prob: Array, count: int, tries: Array) -> Array:
-    """Of a class among `count` draws; drawn without repeats, after so many tries."""
+    """How often a class of probability `prob` is to be expected among `count` draws.
+
+    Where it took more `tries` than that, the draws are without repeats.
+    """
     repeated = tries.astype(prob.dtype) * log1p(-prob)
     return jnp.where(tries == count, count * prob, -expm1(repeated))
 
@@ -213,7 +216,7 @@ def draw(
 
 
 class Listed(NamedTuple):
-    """Which classes a list of weights is of, and which of them to take."""
+    """Which classes a list of weights belongs to, and which of them to take."""
 
     num_reserved_ids: int
     shard: int

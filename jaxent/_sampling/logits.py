@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The columns [true | sampled] of the logits, and the dense engines run on them."""
+"""The columns [true | sampled] of the logits, and the dense engines run on them.
+
+docs/mathematics.md, "Sampling and weighting", says why the logarithm of how often a
+class is to be drawn is subtracted from its logit. All else is the dense engine's:
+`_engine.pair_losses` of few classes. Read `candidates` for how these are drawn.
+"""
 
 import functools
 import math
@@ -29,7 +34,7 @@ from .candidates import Candidates, renumbered
 
 
 class SampledInputs(NamedTuple):
-    """The arrays, as they came: any batch axes; labels may have one axis more."""
+    """The arrays as they came, with any batch axes; labels may have one axis more."""
 
     head: Head
     labels: Array
@@ -138,7 +143,7 @@ def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
 
 
 def _without_log_q(columns: Columns) -> Columns:
-    """A class that is never drawn has no logarithm: NaN."""
+    """The logits less log(expected count); NaN for a class that is never drawn."""
 
     def log_of(counts: Array) -> Array:
         counts = counts.astype(columns.true.dtype)

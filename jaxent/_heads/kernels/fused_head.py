@@ -36,7 +36,7 @@ class How(NamedTuple):
 
 
 class HeadSums(NamedTuple):
-    """Of each position, over the classes but the label's. Each [N], float32."""
+    """Sums over all classes but the label's, for each position: each [N], float32."""
 
     rest: Rest
     """Its label logit is any finite number where no class is the label."""
@@ -47,7 +47,7 @@ class HeadSums(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """The gradient of the logits x, after the softcap: of each position, [N] float32.
+    """The gradient of the logits x, after the softcap, in numbers [N] float32.
 
     `others`·exp(x_j − `largest`), or `label` for the label's class; and, for every
     class with x_j > −inf, `everywhere` on top (None: nothing).
@@ -94,9 +94,9 @@ def _kernels(implementation: str) -> Any:
 def head_numbers(
     how: How, head: Head, labels: Array, keep: Array | None
 ) -> HeadNumbers:
-    """Of hidden [N, d], class ids [N] in [0, V), or −1 for none, and positions to keep.
+    """The numbers of hidden [N, d] and class ids [N] in [0, V), or −1 for no class.
 
-    Differentiable in the head, once, and in reverse mode only.
+    They are differentiable in the head, once, and in reverse mode only.
     """
     return _head_numbers(how, head, labels, keep)
 

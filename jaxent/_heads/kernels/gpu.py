@@ -76,7 +76,7 @@ def tiles(head: Head, memory: int | str | None) -> Tiles:
 
 
 def sums(head: Head, labels: Array, how: How) -> HeadSums:
-    """Of each position, in one pass over the classes."""
+    """`HeadSums` of each position, in one pass over the classes."""
     n, classes = labels.size, head.classifier.shape[0]
     head = aligned(head)
     whole = classes - classes % CLASSES if classes % LINES else classes
@@ -90,7 +90,7 @@ def sums(head: Head, labels: Array, how: How) -> HeadSums:
 
 
 def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...]:
-    """Of each position, [parts, N]: the blocks that share out the classes sum apart."""
+    """Sums of each position, [parts, N]: each part of the classes is summed apart."""
     start = (-jnp.inf, 0.0, -jnp.inf, 0.0, 0.0)[: 5 if how.smoothing else 3]
 
     def consume(walk: Walk, rows: tuple[Array, ...], outs: tuple) -> None:
@@ -133,7 +133,7 @@ def sums_with(so_far: tuple[Array, ...], piece: Piece) -> tuple[Array, ...]:
 
 
 def merged(labels, largest, total, label_logit, distance=None, allowed=None):
-    """Of sums of parts [parts, N], each over its own largest, those of all."""
+    """`HeadSums`, of sums of parts [parts, N] that are each over their own largest."""
     top = jnp.max(largest, axis=0, keepdims=True)
     total = jnp.sum(total * exp_from(largest, top), axis=0)
     label_logit = jnp.where(labels < 0, 0, jnp.max(label_logit, axis=0))
@@ -145,7 +145,7 @@ def merged(labels, largest, total, label_logit, distance=None, allowed=None):
 
 
 def gradient(head: Head, labels: Array, slopes: Slopes, how: How) -> Head:
-    """Of hidden, classifier and bias, in their dtypes; a slab of classes at a time."""
+    """The gradients of a head, in its dtypes, made a slab of classes at a time."""
     given, slab = head, how.tiles.slab
     head = aligned(head)
     whole, last = divmod(head.classifier.shape[0], slab)

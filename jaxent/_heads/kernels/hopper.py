@@ -115,7 +115,7 @@ def aligned(head: Head) -> Head:
 
 
 def part(head: Head, start: Array | int, size: int, *, padded_to: int = 1) -> Head:
-    """Of `size` classes from `start` on, and zeros up to a multiple."""
+    """The head of `size` classes from `start` on, and zeros up to a multiple."""
 
     def padded(x: Array) -> Array:
         rows = lax.dynamic_slice_in_dim(x, start, size)
