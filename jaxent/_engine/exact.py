@@ -30,6 +30,30 @@ def widen_both(x: Array, y: Array) -> tuple[Array, Array]:
     return x.astype(dtype), y.astype(dtype)
 
 
+@jax.custom_jvp
+def rounded(x: Array) -> Array:
+    """x as it is, and to every use of it the same rounded number.
+
+    Where a program makes its logits by a product, XLA recomputes that in each use, and
+    fuses it with a subtraction that follows: `top − x` is then a rounding error where
+    it should be 0, of the size of the logits. A minimum in between is not fused. (So
+    are a select and a clamp; but XLA sums exponentials of no select on its fast path
+    on CPU, and a lower bound would move −inf. Barriers and `reduce_precision` do not
+    help in every version.) +inf, which is no logit, becomes the largest float.
+    """
+    return lax.min(x, jnp.full_like(x, jnp.finfo(x.dtype).max))
+
+
+@rounded.defjvp
+def _rounded_jvp(primals, tangents):
+    return rounded(*primals), tangents[0]
+
+
+def as_logits(x: Array) -> Array:
+    """Logits of any float dtype as the engine takes them: widened, then `rounded`."""
+    return rounded(widen(x))
+
+
 def difference(x: Array, y: Array) -> tuple[Array, Array]:
     """x − y, and its rounding error, exactly (Knuth's two-sum); 0 if not finite."""
     d = x - y

@@ -18,19 +18,22 @@ from jax import Array
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, expm1, log, log1p, tanh
-from .exact import difference, phi, product
+from .exact import difference, phi, product, rounded
 from .ratios import jensen_shannon
 from .row_groups import in_row_groups
 from .statistics import class_pairs
 from .sums import one_hot
 
 
-@jax.custom_jvp
 def entropy_of_logits(x: Array, classes: ClassAxis = WHOLE) -> Array:
     """−Σ p·log p, a sum of non-negative terms."""
-    return in_row_groups(
-        functools.partial(_entropy, classes=classes), x, classes=classes
-    )
+    return _entropy_of_logits(rounded(x), classes)
+
+
+@jax.custom_jvp
+def _entropy_of_logits(x: Array, classes: ClassAxis) -> Array:
+    each = functools.partial(_entropy, classes=classes)
+    return in_row_groups(each, x, classes=classes)
 
 
 def _entropy(x: Array, classes: ClassAxis) -> Array:
@@ -38,7 +41,7 @@ def _entropy(x: Array, classes: ClassAxis) -> Array:
     return classes.sum(product(prob, nll))
 
 
-@entropy_of_logits.defjvp
+@_entropy_of_logits.defjvp
 def _entropy_of_logits_jvp(primals, tangents):
     x, classes = primals
     prob = class_pairs(x, classes=classes).prob
@@ -48,7 +51,7 @@ def _entropy_of_logits_jvp(primals, tangents):
     distance = jnp.where(x == -jnp.inf, 0, classes.max(x) - x)
     mean = classes.sum(prob * distance, keepdims=True)
     slope = prob * (distance - mean)
-    return entropy_of_logits(*primals), classes.sum(slope * tangents[0])
+    return _entropy_of_logits(*primals), classes.sum(slope * tangents[0])
 
 
 class _Difference(NamedTuple):
@@ -78,9 +81,13 @@ def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
     return _Difference(p, q, raw - mean, gap)
 
 
-@jax.custom_jvp
 def kl_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
     """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
+    return _kl_of_logits(rounded(a), rounded(b), classes)
+
+
+@jax.custom_jvp
+def _kl_of_logits(a: Array, b: Array, classes: ClassAxis) -> Array:
     each = functools.partial(_kl, classes=classes)
     return in_row_groups(each, a, b, classes=classes)
 
@@ -97,16 +104,16 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
     far = mass - product(p, 1 + d)
     excess = jnp.where(near, p * phi(jnp.where(near, d, 0)), far)
     direct = (gap + (log_z_b - log_z_a))[..., 0]
-    forbidden = classes.any((p > 0) & (b == -jnp.inf)) & jnp.isfinite(largest_b)
+    forbidden = classes.any((p > 0) & (b == -jnp.inf)) & jnp.isfinite(log_z_b)
     value = jnp.where(direct < 20, log1p(classes.sum(excess)), direct)
     return jnp.where(forbidden[..., 0], jnp.inf, value)
 
 
-@kl_of_logits.defjvp
+@_kl_of_logits.defjvp
 def _kl_of_logits_jvp(primals, tangents):
     a, b, classes = primals
     da, db, _ = tangents
-    kl = kl_of_logits(*primals)
+    kl = _kl_of_logits(*primals)
     p, q, d, _ = _difference(a, b, classes)
     ratio = d - kl[..., None]
     near = (jnp.abs(ratio) < 1) & (p != 0)
@@ -114,9 +121,13 @@ def _kl_of_logits_jvp(primals, tangents):
     return kl, classes.sum(excess * db - product(p, d) * da)
 
 
-@jax.custom_jvp
 def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
+    return _js_of_logits(rounded(a), rounded(b))
+
+
+@jax.custom_jvp
+def _js_of_logits(a: Array, b: Array) -> Array:
     return in_row_groups(_js, a, b)
 
 
@@ -127,9 +138,9 @@ def _js(a: Array, b: Array) -> Array:
     return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
 
 
-@js_of_logits.defjvp
+@_js_of_logits.defjvp
 def _js_of_logits_jvp(primals, tangents):
-    value = js_of_logits(*primals)
+    value = _js_of_logits(*primals)
     p, q, ratio, near = _log_ratio(*primals)
     v = tanh(ratio / 2)
     tangent = jnp.zeros_like(value)

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from .._types import Shape
 from .class_axis import ClassAxis, allowed_logits, classes_last
-from .exact import computing_dtype, product, sigmoid_pair, widen, widen_both
+from .exact import computing_dtype, product, sigmoid_pair, as_logits, rounded, widen_both
 from .inputs import ClassInputs
 from .labels import class_ids, drop, kept, uniform
 from .statistics import class_pairs, expected_nll, label_numbers, log_normalizer
@@ -47,7 +47,7 @@ def integer_label_loss(
 ) -> Array:
     """Any pair loss at the label, with every option; one value per position."""
     given = allowed_logits(inputs.logits, axis, inputs.class_where)
-    x, dtype = widen(given), computing_dtype(given)
+    x, dtype = as_logits(given), computing_dtype(given)
     keep = kept(inputs.labels, inputs.where, ignore_index)
     classes = inputs.classes
     labels, poison = class_ids(checked, inputs.labels, keep, classes.count(x.shape[-1]))
@@ -86,6 +86,7 @@ def distribution_label_loss(
     given = allowed_logits(inputs.logits, axis, inputs.class_where)
     as_given = classes_last(inputs.labels, axis)
     x, labels = widen_both(given, as_given)
+    x = rounded(x)
     dtype, keep, classes = x.dtype, inputs.where, inputs.classes
     labels = drop(labels, keep, classes=True)
     parameter = None if parameter is None else jnp.asarray(parameter, dtype)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .class_axis import ClassAxis
-from .exact import widen
+from .exact import as_logits
 from .information import entropy_of_logits
 from .labels import class_ids
 from .statistics import numbers_of
@@ -53,7 +53,7 @@ def softmax_statistics_of(
     # A label that is no class has no logit. All classes are then the rest, whose sum is
     # the normaliser's.
     rest = rest._replace(label_logit=jnp.where(labels < 0, -jnp.inf, rest.label_logit))
-    wide = widen(x)
+    wide = as_logits(x)
     n = numbers_of(wide, labels, None, rest)
     poison, top_id = poison.astype(wide.dtype), classes.top(x)
     return SoftmaxStatistics(

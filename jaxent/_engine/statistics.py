@@ -18,7 +18,7 @@ from jax import Array
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, log, log1p, quotient
-from .exact import Pair, difference, product
+from .exact import Pair, difference, product, rounded
 from .labels import drop
 from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
 
@@ -71,8 +71,9 @@ def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
     label_logit = sums.label_logit
     others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
     m, low = difference(label_logit, others)
-    # +inf is no logit, and no distance from it is a number.
-    m = jnp.where(label_logit == jnp.inf, jnp.nan, m)
+    # +inf, which is rounded to the largest float, is no logit: nothing is a number then.
+    infinite = jnp.maximum(sums.largest, label_logit) >= jnp.finfo(m.dtype).max
+    m = jnp.where(infinite, jnp.nan, m)
     ahead = m >= 0
     e = exp(-jnp.abs(m))
     e -= e * jnp.where(ahead, low, -low)
@@ -151,6 +152,7 @@ def class_pairs(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Pair:
     """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
+    x = rounded(x)
     return _class_pairs(x, keep, _dropped(top_of(x, classes), keep))
 
 
@@ -190,6 +192,7 @@ def log_normalizer(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Array:
     """log Σ_j exp(x_j)."""
+    x = rounded(x)
     return _log_normalizer(x, keep, _dropped(top_of(x, classes), keep))
 
 

@@ -21,7 +21,7 @@ from jax import Array, lax
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp
-from .exact import product, widen, widen_both
+from .exact import as_logits, product, rounded, widen_both
 from .placement import is_sharded
 from .row_groups import by_groups
 
@@ -128,7 +128,8 @@ def weighted_of(
     x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
     if classes.names:
         top = top_of(x, classes)
-        sums = jnp.stack(_weights(*widen_both(x, weights), top.label_logit))
+        x, weights = widen_both(x, weights)
+        sums = jnp.stack(_weights(rounded(x), weights, top.label_logit))
         return top, Weights(*classes.psum(sums))
     return lax.platform_dependent(
         x,
@@ -140,6 +141,7 @@ def weighted_of(
 
 def _weighted(x: Array, weights: Array) -> tuple[Rest, Weights]:
     x, weights = widen_both(x, weights)
+    x = rounded(x)
     top = _top(x)
     return top, _weights(x, weights, top.label_logit)
 
@@ -152,7 +154,7 @@ def _weights(x: Array, weights: Array, top: Array) -> Weights:
 
 
 def _rest(x: Array, labels: Array) -> Rest:
-    x = widen(x)
+    x = as_logits(x)
     hit = one_hot(labels, x)
     largest, total = _sum_outside(hit, x)
     if is_sharded(x):
@@ -164,7 +166,7 @@ def _rest(x: Array, labels: Array) -> Rest:
 
 
 def _top(x: Array) -> Rest:
-    x = widen(x)
+    x = as_logits(x)
     top = jnp.max(x, axis=-1)
     hit = x == top[..., None]
     below, total = _sum_outside(hit, x)
@@ -186,7 +188,7 @@ def exp_from(x: Array, largest: Array, exp: Callable = exp) -> Array:
 
 
 def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
-    x = widen(x)
+    x = as_logits(x)
     hit = one_hot(labels, x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
 
@@ -196,20 +198,21 @@ def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
     others, label = jnp.where(hit, low, x), jnp.where(hit, x, low)
     counts = (others > low).astype(x.dtype)
     each, start = (others, counts, label), (low, zero, low)
-    return _without_infinity(*lax.reduce(each, start, merge, (x.ndim - 1,)))
+    return Rest(*lax.reduce(each, start, merge, (x.ndim - 1,)))
 
 
 def _top_in_one_pass(x: Array) -> Rest:
-    x = widen(x)
+    x = as_logits(x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
     each = jnp.full_like(x, low), jnp.zeros_like(x), x
-    return _without_infinity(
+    return Rest(
         *lax.reduce(each, (low, zero, low), _top_of_two, (x.ndim - 1,))
     )
 
 
 def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
     x, weights = widen_both(x, weights)
+    x = rounded(x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
 
     def seen_from(top: Array, own: Array, *sums: Array) -> Weights:
@@ -231,7 +234,7 @@ def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
     each = jnp.full_like(x, low), none, x, none, weights, none
     start = low, zero, low, zero, zero, zero
     *top, distance, at_top, off_top = lax.reduce(each, start, merge, (x.ndim - 1,))
-    return _without_infinity(*top), Weights(distance, at_top, off_top)
+    return Rest(*top), Weights(distance, at_top, off_top)
 
 
 def _top_of_two(a: tuple, b: tuple) -> tuple:
@@ -247,8 +250,3 @@ def _joined(a: tuple, b: tuple) -> tuple[Array, Array]:
     largest = jnp.maximum(x, y)
     shrink = exp_from(jnp.minimum(x, y), largest)
     return largest, jnp.where(x >= y, s + t * shrink, s * shrink + t)
-
-
-def _without_infinity(largest: Array, total: Array, label_logit: Array) -> Rest:
-    """NaN in place of a sum over +inf: no exponential met it."""
-    return Rest(largest, jnp.where(largest == jnp.inf, jnp.nan, total), label_logit)
