@@ -236,10 +236,11 @@ def as_json(line: Line) -> dict[str, Any]:
 
 
 COLUMNS = "{:<43}{:<10}{:>8}{:>8}  {:<10}{:>8}{:>8}  {:<10}{:>4}  {:<10} {}"
+OF_VALUE, OF_SLOPE = ("value", "median", "bound"), ("gradient", "median", "bound")
 HEADING = (
-    "loss, and its errors in ULP", "dtype", "value", "median", "bound",
-    "gradient", "median", "bound", "NaN", "under", "verdict",
-)  # fmt: skip
+    *("loss, and its errors in ULP", "dtype", *OF_VALUE, *OF_SLOPE),
+    *("NaN", "under", "verdict"),
+)
 
 
 def printed(line: Line) -> str:

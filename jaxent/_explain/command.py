@@ -14,9 +14,9 @@ from .explain import explain
 
 LABELS = ("y_true", "labels", "label", "target", "targets", "y")
 PREDICTIONS = (
-    "y_pred", "y_prob", "y_proba", "predictions", "probabilities", "probs", "logits",
-    "scores", "p",
-)  # fmt: skip
+    *("y_pred", "y_prob", "y_proba", "predictions", "probabilities", "probs"),
+    *("logits", "scores", "p"),
+)
 
 
 def describe(parser: argparse.ArgumentParser):

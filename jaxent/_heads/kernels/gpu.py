@@ -107,9 +107,14 @@ def _sums(head: Head, labels: Array, classes: int, how: How) -> tuple[Array, ...
     parts = splits(blocks, pl.cdiv(classes, CLASSES))
     out = jax.ShapeDtypeStruct((parts, blocks, MULTIPLIERS, ROWS), jnp.float32)
     sums_of_parts = launch(
-        consume, head, (labels,), (out,) * len(start),
-        parts=parts, classes=classes, softcap=how.softcap,
-    )  # fmt: skip
+        consume,
+        head,
+        (labels,),
+        (out,) * len(start),
+        parts=parts,
+        classes=classes,
+        softcap=how.softcap,
+    )
     return tuple(x.reshape(parts, -1) for x in sums_of_parts)
 
 
@@ -203,9 +208,15 @@ def _slopes(head: Head, labels: Array, slopes: Slopes, classes: int, how: How) -
     parts = splits(pl.cdiv(shape[0], POSITIONS), shape[1] // CLASSES)
     tile = plgpu.SMEM((MULTIPLIERS, ROWS, CLASSES), dtype, transforms=SWIZZLE)
     (slope,) = launch(
-        consume, head, (labels, *slopes), (jax.ShapeDtypeStruct(shape, dtype),),
-        parts=parts, classes=classes, softcap=how.softcap, scratch=(tile,),
-    )  # fmt: skip
+        consume,
+        head,
+        (labels, *slopes),
+        (jax.ShapeDtypeStruct(shape, dtype),),
+        parts=parts,
+        classes=classes,
+        softcap=how.softcap,
+        scratch=(tile,),
+    )
     return slope
 
 
