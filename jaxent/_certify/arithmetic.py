@@ -12,7 +12,7 @@ from .._engine.exact import reciprocal
 from .._engine.linear import matmul
 
 ULPS = 4
-"""Of exp, log1p and tanh: what the bounds of the losses were made for."""
+"""Errors of exp, log1p and tanh that the bounds of the losses were made for."""
 FUNCTIONS = {  # as the engine calls them
     "exp": (_elementary.exp, np.exp, (-80.0, 20.0)),
     "log": (_elementary.log, np.log, (1e-6, 20.0)),

@@ -27,7 +27,7 @@ class Part(NamedTuple):
     ulps: np.ndarray
     """In units of the last place of what each number is a sum of."""
     used: np.ndarray
-    """Of the bound; inf where one is NaN or infinite and the other is not."""
+    """The error in units of its bound; inf where one alone is NaN or infinite."""
     nans: int
     """NaNs that should not be, or that should."""
 

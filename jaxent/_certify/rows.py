@@ -67,14 +67,14 @@ class Row(NamedTuple):
 
     loss: Callable[..., Any]
     inputs: Callable[..., dict[str, tuple]]
-    """Of `inputs`; the arguments with a gradient come first."""
+    """What makes the arguments, in `inputs`; those with a gradient come first."""
     truth: Callable[..., true.Truth]
     bound: Bound
-    """Of value and gradient."""
+    """The bound of the value's error, and of the gradient's."""
     call: Callable[..., Any] | None = None
     part: str = ""
     half: Bound = Bound(0.51)
-    """Of the gradient of half inputs: it is rounded once."""
+    """The bound of the gradient of half inputs, which is rounded once."""
 
     @property
     def name(self) -> str:

@@ -67,9 +67,11 @@ class ClassAxis:
         if not self.names:
             return own
         best = jnp.max(x, axis=-1)
+        # A NaN leads, as it does in argmax, and pmax may not see it.
         best = lax.stop_gradient(jnp.where(jnp.isnan(best), jnp.inf, best))
         first = self.local(jnp.zeros_like(own), -x.shape[-1])
         leads = best == self.pmax(best)
+        # The least id of the slices that lead, as the largest of negatives.
         return -self.pmax(jnp.where(leads, -(own + first), -self.count(x.shape[-1])))
 
 
@@ -117,6 +119,7 @@ def sliced(name: AxisName | None) -> ClassAxis:
     if not names or not all(isinstance(n, str) for n in names):
         must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
         fail(TypeError, argument, must, got, remedy)
+    # JAX has no question for whether a name is mapped here: it is asked by its use.
     try:
         index = lax.axis_index(name)
     except NameError:

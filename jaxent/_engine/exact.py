@@ -79,6 +79,7 @@ def sigmoid_pair(margin: Array) -> Pair:
 
     ±inf are settled: (0, 0, 1) and (inf, 1, 0), with finite derivatives.
     """
+    # exp(−|m|) never overflows, and all below is made of positive terms.
     e = exp(-jnp.abs(margin))
     right = margin >= 0
     nll = jnp.maximum(-margin, 0) + log1p(e)
@@ -231,6 +232,7 @@ def phi(d: Array) -> Array:
 
 def _relative_phi(d: Array) -> Array:
     """φ(d)/(d²/2)."""
+    # Enough terms for |d| ≤ 1: what is left out is below half an ULP.
     order = 11 if d.dtype == jnp.float32 else 19
     series = jnp.ones_like(d)
     for n in range(order, 2, -1):

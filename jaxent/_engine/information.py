@@ -98,12 +98,17 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
     log_z_a, log_z_b = (
         -classes.max(-class_pairs(x, classes=classes).nll) for x in (a, b)
     )
+    # p·φ(d) by a series where d is small; elsewhere p·exp(d) − p·(1 + d), whose terms
+    # are then of different size.
     near = (jnp.abs(d) < 1) & (p != 0)
     # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
     mass = exp(b - largest_b + (gap - log_z_a))
     far = mass - product(p, 1 + d)
     excess = jnp.where(near, p * phi(jnp.where(near, d, 0)), far)
+    # The divergence as a difference of normalisers, for where the sum over the classes
+    # may overflow: from 20 on its rounding no longer shows.
     direct = (gap + (log_z_b - log_z_a))[..., 0]
+    # A class of mass under p that q forbids; not where q forbids every class (NaN).
     forbidden = classes.any((p > 0) & (b == -jnp.inf)) & jnp.isfinite(log_z_b)
     value = jnp.where(direct < 20, log1p(classes.sum(excess)), direct)
     return jnp.where(forbidden[..., 0], jnp.inf, value)
@@ -113,6 +118,8 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
 def _kl_of_logits_jvp(primals, tangents):
     a, b, classes = primals
     da, db, _ = tangents
+    # ∂KL/∂b_j = q_j − p_j = p_j·(exp(d_j − KL) − 1), and ∂KL/∂a_j = −p_j·d_j: both go
+    # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
     kl = _kl_of_logits(*primals)
     p, q, d, _ = _difference(a, b, classes)
     ratio = d - kl[..., None]
@@ -133,6 +140,7 @@ def _js_of_logits(a: Array, b: Array) -> Array:
 
 def _js(a: Array, b: Array) -> Array:
     p, q, ratio, near = _log_ratio(a, b)
+    # tanh(r/2) = (q − p)/(q + p) to full accuracy where q is near p.
     v = tanh(ratio / 2)
     small = (p + q) / 4 * (ratio * v + log1p(-v * v))
     return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)

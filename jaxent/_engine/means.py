@@ -35,6 +35,7 @@ def divided(
     axis_name: AxisName | None = None,
 ) -> Array:
     """A total over values of a shape, divided as the reduction says."""
+    # What is divided by is a total as well: of ones, as they are masked or weighted.
     counted = jnp.ones(shape, total.dtype)
     if reduction == "batch_mean":
         counted, axis = jnp.ones(shape[:1], total.dtype), (0,)

@@ -16,7 +16,14 @@ from jax.typing import ArrayLike
 
 from .._types import Shape
 from .class_axis import ClassAxis, allowed_logits, classes_last
-from .exact import computing_dtype, product, sigmoid_pair, as_logits, rounded, widen_both
+from .exact import (
+    as_logits,
+    computing_dtype,
+    product,
+    rounded,
+    sigmoid_pair,
+    widen_both,
+)
 from .inputs import ClassInputs
 from .labels import class_ids, drop, kept, uniform
 from .statistics import class_pairs, expected_nll, label_numbers, log_normalizer
@@ -52,6 +59,8 @@ def integer_label_loss(
     classes = inputs.classes
     labels, poison = class_ids(checked, inputs.labels, keep, classes.count(x.shape[-1]))
     parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    # All that is below is made of a few numbers a position, but for the options that
+    # look at every class: their weights and smoothing.
     n = label_numbers(x, labels, keep, given=given, classes=classes)
     value = loss(n.nll, n.one_minus_prob, parameter)
     weights = None
@@ -71,6 +80,7 @@ def integer_label_loss(
     value = regularized(
         value, smooth, n.largest + n.log_total, inputs.label_smoothing, inputs.z_loss
     )
+    # Last, so that no option hides a label that is out of range.
     return drop(value * poison.astype(dtype), keep)
 
 
@@ -96,6 +106,7 @@ def distribution_label_loss(
     if inputs.class_weights is not None:
         labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
     if loss is cross_entropy_of:
+        # Labels that no option has changed are summed as they came: halves as halves.
         plain = inputs.label_smoothing is None and inputs.class_weights is None
         weights = as_given if plain else labels
         value = expected_nll(x, labels, keep, classes, given=(given, weights))

@@ -74,6 +74,7 @@ def _unbits(a: Array, dtype: jnp.dtype) -> Array:
 def _group_size(count: int, classes: int) -> int:
     """How many of `count` rows to take together: a divisor of it, or all."""
     most = max(GROUP // max(classes, 1), 1)
+    # Fewer logits are in the cache anyway. Where no divisor is near, all rows at once.
     if count * classes >= 4 * GROUP:
         for size in range(most, most // 4, -1):
             if count % size == 0:

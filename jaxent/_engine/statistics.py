@@ -69,14 +69,18 @@ def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
     rounds off is carried along: there is one of it, not V.
     """
     label_logit = sums.label_logit
+    # A label without others is ahead of them by 0, with a total of 0: p is then 1.
     others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
     m, low = difference(label_logit, others)
     # +inf, which is rounded to the largest float, is no logit: nothing is a number then.
     infinite = jnp.maximum(sums.largest, label_logit) >= jnp.finfo(m.dtype).max
     m = jnp.where(infinite, jnp.nan, m)
     ahead = m >= 0
+    # exp(−|m + low|), to first order in low.
     e = exp(-jnp.abs(m))
     e -= e * jnp.where(ahead, low, -low)
+    # All terms are over exp of the larger: the label's is 1 where it is ahead, else the
+    # largest of the rest is. Neither sum has a term that cancels another.
     rest, own = jnp.where(ahead, sums.total * e, sums.total), jnp.where(ahead, 1, e)
     total = rest + own
     log_total = jnp.where(ahead, log1p(rest), log(total))
@@ -130,6 +134,7 @@ def _probabilities(
 def _probabilities_jvp(primals, tangents):
     x, labels, _, sums = primals
     (p, own), classes = _probabilities(*primals), sums.classes
+    # dp_j = p_j·(dx_j − Σ p·dx), which no common shift of dx changes.
     d = _from_top(x, sums, tangents[0])
     d -= classes.sum(p * d, keepdims=True)
     d_label = classes.sum(jnp.where(one_hot(labels, x, classes), d, 0))
@@ -204,6 +209,7 @@ def _log_normalizer(x: Array, keep: Array | None, top: Rest) -> Array:
 
 @_log_normalizer.defjvp
 def _log_normalizer_jvp(primals, tangents):
+    # Σ p·dx, with p from functions that have rules: so that it has all derivatives.
     prob, classes = _class_pairs(*primals).prob, primals[2].classes
     return _log_normalizer(*primals), classes.sum(prob * tangents[0])
 
@@ -262,6 +268,7 @@ def _shares(
 @_shares.defjvp
 def _shares_jvp(primals, tangents):
     x, _, keep, top, _ = primals
+    # They are sums of the weights alone: which class is at the top does not vary.
     is_top, classes = _distance(x, keep, top) == 0, top.classes
     d_at_top = classes.sum(jnp.where(is_top, tangents[1], 0), keepdims=True)
     d_off_top = classes.sum(jnp.where(is_top, 0, tangents[1]), keepdims=True)

@@ -73,6 +73,7 @@ def rest_of(x: Array, labels: Array, classes: ClassAxis = WHOLE) -> Rest:
 
 def _merged(rest: Rest, here: Array, classes: ClassAxis) -> Rest:
     """`Rest` of all slices, made of each slice's own; the label is in one of them."""
+    # Each slice's sum is moved to the largest of all; both numbers in one psum.
     largest = classes.pmax(rest.largest)
     total = rest.total * exp_from(rest.largest, largest)
     label_logit = jnp.where(here, rest.label_logit, 0)
@@ -127,6 +128,7 @@ def weighted_of(
     """`top_of` logits [..., V], and the sums of weights [..., V]; any dtypes."""
     x, weights = lax.stop_gradient(x), lax.stop_gradient(weights)
     if classes.names:
+        # Distances are from the top of all slices, which has to be known before.
         top = top_of(x, classes)
         x, weights = widen_both(x, weights)
         sums = jnp.stack(_weights(rounded(x), weights, top.label_logit))
@@ -158,6 +160,7 @@ def _rest(x: Array, labels: Array) -> Rest:
     hit = one_hot(labels, x)
     largest, total = _sum_outside(hit, x)
     if is_sharded(x):
+        # Of classes on several devices a gather would bring all of them to each.
         label_logit = jnp.sum(jnp.where(hit, x, 0), axis=-1)
     else:
         label = labels[..., None]
@@ -192,6 +195,8 @@ def _rest_in_one_pass(x: Array, labels: Array) -> Rest:
     hit = one_hot(labels, x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
 
+    # Each class alone is (its logit, exp(0) = 1, −inf), and the label (−inf, 0, its
+    # logit). In any order they join to (largest, total, the label's logit).
     def merge(a: tuple, b: tuple) -> tuple:
         return *_joined(a[:2], b[:2]), jnp.maximum(a[2], b[2])
 
@@ -205,9 +210,7 @@ def _top_in_one_pass(x: Array) -> Rest:
     x = as_logits(x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
     each = jnp.full_like(x, low), jnp.zeros_like(x), x
-    return Rest(
-        *lax.reduce(each, (low, zero, low), _top_of_two, (x.ndim - 1,))
-    )
+    return Rest(*lax.reduce(each, (low, zero, low), _top_of_two, (x.ndim - 1,)))
 
 
 def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
@@ -215,6 +218,8 @@ def _weighted_in_one_pass(x: Array, weights: Array) -> tuple[Rest, Weights]:
     x = rounded(x)
     low, zero = jnp.asarray(-jnp.inf, x.dtype), jnp.zeros((), x.dtype)
 
+    # When a part's top is not that of both, its distances grow by how far it is below,
+    # and the weight it had at the top is off it.
     def seen_from(top: Array, own: Array, *sums: Array) -> Weights:
         distance, at_top, off_top = sums
         is_top, all_of_it = own == top, at_top + off_top
@@ -247,6 +252,7 @@ def _top_of_two(a: tuple, b: tuple) -> tuple:
 def _joined(a: tuple, b: tuple) -> tuple[Array, Array]:
     """Two pairs (largest, Σ exp(x − largest)) as one, by a single exponential."""
     (x, s), (y, t) = a, b
+    # Only the smaller side is to be moved, so that one exponential serves both cases.
     largest = jnp.maximum(x, y)
     shrink = exp_from(jnp.minimum(x, y), largest)
     return largest, jnp.where(x >= y, s + t * shrink, s * shrink + t)

@@ -82,6 +82,7 @@ def _chunked_sum_jvp(loss, plan, primals, tangents):
     )
     for slope, dx in pairs:
         if not is_zero(dx):
+            # Linear in dx: in reverse mode, `slope` times the cotangent.
             part = jnp.sum(slope * dx.astype(slope.dtype))
             sliced = rows.classes.names & varying(part)
             tangent += rows.classes.psum(part) if sliced else part
@@ -105,11 +106,13 @@ def _value_and_gradient(loss, plan, heads, weights, shared, rows):
         def of_floats(logits, weights, shared):
             return loss(logits, rows._replace(weights=weights), shared)
 
+        # Only the loss of the logits is left to JAX; the products around it are below.
         value, (d_logits, d_weights, d_chunk_shared) = jax.value_and_grad(
             of_floats, argnums=(0, 1, 2)
         )(logits, rows.weights, shared)
         d_hiddens = []
         for i, (head, slope) in enumerate(zip(chunk_heads, d_logits, strict=True)):
+            # Multiplied in the type of the head, accumulated in float32.
             half = slope.astype(head.hidden.dtype)
             d_hiddens.append(matmul(half, head.classifier, (1, 0)))
             d_classifiers[i] = _add_product(d_classifiers[i], half, head.hidden)

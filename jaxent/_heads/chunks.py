@@ -62,9 +62,11 @@ def plan_chunks(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
 def scan(body, start, heads, rows, plan):
     """Scan `body` over the chunks; its results come back one per position."""
     n = rows.keep.shape[0]
+    # Dropped rows last (stable: the others keep their order), if the plan says so.
     hiddens = tuple(head.hidden for head in heads)
     order = jnp.argsort(~rows.keep, stable=True) if plan.compact else None
     xs = jax.tree.map(lambda x: _split(x, order, plan), (hiddens, rows))
+    # Under `checkpoint` a derivative computes each chunk again, and keeps none.
     carry, ys = lax.scan(_skipping(jax.checkpoint(body, prevent_cse=False)), start, xs)
     back = None if order is None else jnp.argsort(order)
     return carry, jax.tree.map(lambda y: _join(y, back, n), ys)

@@ -68,7 +68,8 @@ def _places(
     given: HeadInputs, tokens: tuple[Any, ...], class_axes: Any
 ) -> tuple[HeadInputs, Shared]:
     """Where each array belongs: the same trees, with a spec in place of an array."""
-    # Typed Any, since `HeadInputs` and the others declare arrays.
+    # Typed Any: `HeadInputs`, `Head` and `Shared` declare arrays, and are used here as
+    # trees of `PartitionSpec`s.
     by_token: Any = P(*tokens)
     by_class: Any = P(class_axes)
     hidden: Any = P(*tokens, None)

@@ -102,6 +102,8 @@ def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
         for x in (given.where, given.weights, given.labels)
     )
     keep = where if labels is None else kept(labels, where, settings.ignore_index)
+    # What the chunks look at: a weight of 0 drops a position here too, although a plain
+    # mean still counts it.
     computed = keep
     if weights is not None:
         computed = (weights != 0) if keep is None else (weights != 0) & keep

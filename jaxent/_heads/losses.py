@@ -39,6 +39,8 @@ def reduced(
     """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
     shared = jax.tree.map(jnp.asarray, shared)
 
+    # From the inside out: `weighted` are a chunk's losses; `values` are those of all
+    # chunks, `total` is their sum, and `under_shard_map` computes it where arrays are.
     def weighted(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
         values = loss(logits, rows, shared)
         return product(rows.weights, drop(values, rows.keep))
@@ -101,6 +103,7 @@ def _divided(
     batch, keep = given.heads[0].hidden.shape[:-1], given.where
     if given.labels is not None:
         keep = kept(given.labels, keep, settings.ignore_index)
+    # Counted outside of the chunks, of all devices' positions.
     axes = tuple(range(len(batch)))
     return divided(total, batch, keep, given.weights, reduction=reduction, axis=axes)
 
@@ -160,6 +163,7 @@ def own_rows(
 ) -> Array:
     """`function` of arrays of one position, and constants."""
     every = statistics_rows(logits, rows, shared)
+    # The function was traced for one position (chunks have several sizes).
     each = jax.vmap(lambda s: function(s, *shared.constants))
     return each(jax.tree.map(lambda a: a[:, None], every))[:, 0]
 

@@ -157,6 +157,8 @@ def draw_ids(law: Law, key: Array, sizes: Sizes) -> tuple[Array, Array]:
 
     def draw_more(state):
         ids, filled, tries, rounds = state
+        # Of a block of proposals those that are refused are left out, and repeated ones
+        # if all are to differ. Those past the goal are not tries any more.
         more = law.propose(jax.random.fold_in(key, rounds), block)
         drawn = more >= 0
         new = drawn & first_ones(jnp.concatenate([ids, more]))[count:]

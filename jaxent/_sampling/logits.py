@@ -194,6 +194,7 @@ def sampled_softmax(
     if settings.remove_accidental_hits:
         every = jnp.ones(columns.true.shape, bool)
         allowed = jnp.concatenate([every, ~_hits(columns)], axis=1)
+    # One label is the class of the first column; several are a distribution.
     loss = {"axis": (1,), "loss": cross_entropy_of}
     if columns.true.shape[1] == 1:
         y = jnp.zeros(x.shape[0], jnp.int32)

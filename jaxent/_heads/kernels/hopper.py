@@ -41,7 +41,7 @@ SHARED = 227 * 1024
 BARRIERS = 1024
 """Bytes of it that are left for barriers and alignment."""
 PROCESSORS = 132
-"""Of an H100. Each runs one block, which takes most of its shared memory."""
+"""Those of an H100. Each runs one block, which takes most of its shared memory."""
 TILE = plgpu.Layout.WGMMA
 """Which thread holds which logits of a tile: some of two rows, each shared by four."""
 ROW, COLUMN = TILE.reduce(1), TILE.reduce(0)
