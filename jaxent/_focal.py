@@ -69,7 +69,7 @@ def softmax_focal_loss(
     index = _options.ignored(ignore_index)
     checked = _checks.checked()
     return integer_label_loss(
-        inputs, gamma, checked=checked, axis=axes, ignore_index=index, loss=_focal_of
+        inputs, (gamma,), checked=checked, axis=axes, ignore_index=index, loss=focal
     )
 
 
@@ -127,7 +127,7 @@ def generalized_cross_entropy(
     index = _options.ignored(ignore_index)
     checked = _checks.checked()
     return integer_label_loss(
-        inputs, q, checked=checked, axis=axes, ignore_index=index, loss=_generalized_of
+        inputs, (q,), checked=checked, axis=axes, ignore_index=index, loss=_box_cox_of
     )
 
 
@@ -181,14 +181,10 @@ def poly_loss_cross_entropy(
         integer=False,
     )  # fmt: skip
     epsilon = _options.number("epsilon", epsilon, (-1.0, math.inf))
-    return distribution_label_loss(inputs, epsilon, axis=axes, loss=_poly_of)
+    return distribution_label_loss(inputs, (epsilon,), axis=axes, loss=_poly_of)
 
 
-def _focal_of(nll: Array, one_minus_prob: Array, gamma: Array) -> Array:
-    return focal(nll, one_minus_prob, gamma)
-
-
-def _generalized_of(nll: Array, one_minus_prob: Array, q: Array) -> Array:
+def _box_cox_of(nll: Array, one_minus_prob: Array, q: Array) -> Array:
     del one_minus_prob
     return box_cox(nll, q)
 

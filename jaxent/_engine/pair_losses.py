@@ -29,14 +29,12 @@ from .labels import class_ids, drop, kept, uniform
 from .statistics import class_pairs, expected_nll, label_numbers, log_normalizer
 from .sums import one_hot
 
-PairLoss = Callable[[Array, Array, Array | None], Array]
-"""A loss of (−log p, 1 − p, parameter) for a class of probability p."""
+PairLoss = Callable[..., Array]
+"""A loss of (−log p, 1 − p, *parameters) for a class of probability p."""
 
 
-def cross_entropy_of(
-    nll: Array, one_minus_prob: Array, parameter: Array | None
-) -> Array:
-    del one_minus_prob, parameter
+def cross_entropy_of(nll: Array, one_minus_prob: Array) -> Array:
+    del one_minus_prob
     return nll
 
 
@@ -45,7 +43,7 @@ def cross_entropy_of(
 )
 def integer_label_loss(
     inputs: ClassInputs,
-    parameter: ArrayLike | None = None,
+    parameters: tuple[ArrayLike, ...] = (),
     *,
     checked: str | None,
     axis: Shape,
@@ -58,11 +56,11 @@ def integer_label_loss(
     keep = kept(inputs.labels, inputs.where, ignore_index)
     classes = inputs.classes
     labels, poison = class_ids(checked, inputs.labels, keep, classes.count(x.shape[-1]))
-    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    numbers = tuple(jnp.asarray(v, dtype) for v in parameters)
     # All that is below is made of a few numbers a position, but for the options that
     # look at every class: their weights and smoothing.
     n = label_numbers(x, labels, keep, given=given, classes=classes)
-    value = loss(n.nll, n.one_minus_prob, parameter)
+    value = loss(n.nll, n.one_minus_prob, *numbers)
     weights = None
     if inputs.class_weights is not None:
         weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
@@ -76,7 +74,7 @@ def integer_label_loss(
             distance = product(spread, n.largest[..., None] - x)
             smooth = classes.sum(distance) + classes.sum(spread) * n.log_total
         else:
-            smooth = _expected(x, spread, keep, loss, parameter, classes)
+            smooth = _expected(x, spread, keep, loss, numbers, classes)
     value = regularized(
         value, smooth, n.largest + n.log_total, inputs.label_smoothing, inputs.z_loss
     )
@@ -87,7 +85,7 @@ def integer_label_loss(
 @functools.partial(jax.jit, static_argnames=("axis", "loss"), inline=True)
 def distribution_label_loss(
     inputs: ClassInputs,
-    parameter: ArrayLike | None = None,
+    parameters: tuple[ArrayLike, ...] = (),
     *,
     axis: Shape,
     loss: PairLoss,
@@ -99,7 +97,7 @@ def distribution_label_loss(
     x = rounded(x)
     dtype, keep, classes = x.dtype, inputs.where, inputs.classes
     labels = drop(labels, keep, classes=True)
-    parameter = None if parameter is None else jnp.asarray(parameter, dtype)
+    numbers = tuple(jnp.asarray(v, dtype) for v in parameters)
     if inputs.label_smoothing is not None:
         alpha = jnp.asarray(inputs.label_smoothing, dtype)
         labels = (1 - alpha) * labels + alpha * _uniform(x, None, classes)
@@ -111,7 +109,7 @@ def distribution_label_loss(
         weights = as_given if plain else labels
         value = expected_nll(x, labels, keep, classes, given=(given, weights))
     else:
-        value = _expected(x, labels, keep, loss, parameter, classes)
+        value = _expected(x, labels, keep, loss, numbers, classes)
     if inputs.z_loss is not None:
         log_z = log_normalizer(x, keep, classes)
         value += jnp.asarray(inputs.z_loss, dtype) * log_z**2
@@ -129,12 +127,12 @@ def _expected(
     weights: Array,
     keep: Array | None,
     loss: PairLoss,
-    parameter: Array | None,
+    numbers: tuple[Array, ...],
     classes: ClassAxis,
 ) -> Array:
     """Σ_j w_j·loss of class j."""
     nll, one_minus_prob, _ = class_pairs(x, keep, classes)
-    return classes.sum(product(weights, loss(nll, one_minus_prob, parameter)))
+    return classes.sum(product(weights, loss(nll, one_minus_prob, *numbers)))
 
 
 def regularized(

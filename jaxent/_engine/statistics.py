@@ -72,7 +72,7 @@ def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
     # A label without others is ahead of them by 0, with a total of 0: p is then 1.
     others = jnp.where(sums.largest == -jnp.inf, label_logit, sums.largest)
     m, low = difference(label_logit, others)
-    # +inf, which is rounded to the largest float, is no logit: nothing is a number then.
+    # +inf, rounded to the largest float, is no logit: nothing is a number then.
     infinite = jnp.maximum(sums.largest, label_logit) >= jnp.finfo(m.dtype).max
     m = jnp.where(infinite, jnp.nan, m)
     ahead = m >= 0
