@@ -116,7 +116,7 @@ TABLE = (
         Bound(5)),
     Row(generalized_cross_entropy, inputs.integer, true.of_label(true.generalized),
         Bound(8), lambda x, y: generalized_cross_entropy(x, y, q=0.75)),
-    Row(softmax_statistics, inputs.integer, true.one_minus_prob, EXACT,
+    Row(softmax_statistics, inputs.integer, true.of_label(true.one_minus_prob), EXACT,
         lambda x, y: softmax_statistics(x, y).one_minus_prob, "one_minus_prob"),
     Row(softmax_statistics, inputs.integer, true.log_normalizer, EXACT,
         lambda x, y: softmax_statistics(x, y).log_normalizer, "log_normalizer"),

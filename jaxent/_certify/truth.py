@@ -77,29 +77,48 @@ def of_margins(x: Wide) -> Classes:
     return Classes(np.log1p(np.exp(-x)), 1 / (1 + np.exp(x)), 1 / (1 + np.exp(-x)))
 
 
-# A loss of one class, and its derivative by −log p.
+# A loss of one class: a function of these three, whose slope follows from it.
 
 
-def cross_entropy(c: Classes):
-    return c.nll, np.ones_like(c.nll)
+def cross_entropy(c: Classes) -> Wide:
+    return c.nll
 
 
-def focal(c: Classes):
+def focal(c: Classes) -> Wide:
     """γ = 2."""
-    return c.nll * c.rest**2, c.rest**2 + 2 * times(c.p, c.nll) * c.rest
+    return c.nll * c.rest**2
 
 
-def poly(c: Classes):
+def poly(c: Classes) -> Wide:
     """ε = 2."""
-    return c.nll + 2 * c.rest, 1 + 2 * c.p
+    return c.nll + 2 * c.rest
 
 
-def generalized(c: Classes):
+def generalized(c: Classes) -> Wide:
     """q = 0.75."""
-    return -np.expm1(-0.75 * c.nll) / 0.75, np.exp(-0.75 * c.nll)
+    return -np.expm1(-0.75 * c.nll) / 0.75
 
 
-PairLoss = Callable[[Classes], tuple[Wide, Wide]]
+def one_minus_prob(c: Classes) -> Wide:
+    return c.rest
+
+
+PairLoss = Callable[[Classes], Wide]
+STEP = np.sqrt(np.finfo(np.longdouble).smallest_normal)
+"""So small that its square is not seen beside the square of any 1 − p."""
+FAR = wide(1e100)
+
+
+def slope_of(loss: PairLoss, c: Classes) -> Wide:
+    """ℓ' by −log p: the imaginary part of ℓ after an imaginary step.
+
+    Nothing is subtracted, so the slope is as accurate as the loss. Where p is 0, an
+    infinite −log p would make it NaN, and one that is merely large has the limit.
+    """
+    step = 1j * STEP
+    nll = np.where(np.isinf(c.nll), FAR, c.nll)
+    moved = Classes(nll + step, c.rest + step * c.p, c.p - step * c.p)
+    return np.imag(loss(moved)) / STEP
 
 
 def pulled(weights: Wide, slope: Wide, c: Classes) -> Sized:
@@ -115,7 +134,7 @@ def pulled(weights: Wide, slope: Wide, c: Classes) -> Sized:
 def of_distribution(loss: PairLoss) -> Callable[..., Truth]:
     def truth(x, q) -> Truth:
         c, q = of_logits(wide(x)), wide(q)
-        of_class, slope = loss(c)
+        of_class, slope = loss(c), slope_of(loss, c)
         value = plain(total(times(q, of_class)))
         # An infinite loss is settled: it does not move with its label.
         by_q = np.where(np.isinf(of_class), 0, of_class)
@@ -131,7 +150,7 @@ def hit(y, count: int):
 def of_label(loss: PairLoss) -> Callable[..., Truth]:
     def truth(x, y) -> Truth:
         c, one = of_logits(wide(x)), hit(y, np.shape(x)[-1])
-        of_class, slope = loss(c)
+        of_class, slope = loss(c), slope_of(loss, c)
         poison = np.where(one.any(-1), wide(1), np.nan)
         g = pulled(wide(one), slope, c)
         # exp(−q·(−log p)) is as uncertain as its exponent is large.
@@ -143,14 +162,6 @@ def of_label(loss: PairLoss) -> Callable[..., Truth]:
         )
 
     return truth
-
-
-def one_minus_prob(x, y) -> Truth:
-    c, one = of_logits(wide(x)), wide(hit(y, np.shape(x)[-1]))
-    poison = np.where(one.any(-1), wide(1), np.nan)
-    g = pulled(one, c.p, c)
-    value = plain(total(times(one, c.rest)) * poison)
-    return Truth(value, (Sized(g.number * poison[..., None], g.terms),))
 
 
 def log_normalizer(x, y) -> Truth:
@@ -167,8 +178,8 @@ def binary(loss: PairLoss) -> Callable[..., Truth]:
     def truth(x, y) -> Truth:
         sign = 2 * wide(y) - 1
         c = of_margins(sign * wide(x))
-        value, slope = loss(c)
-        return Truth(plain(value), (plain(-sign * slope * c.rest),))
+        slope = -sign * slope_of(loss, c) * c.rest
+        return Truth(plain(loss(c)), (plain(slope),))
 
     return truth
 
