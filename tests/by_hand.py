@@ -5,15 +5,10 @@ At logits x = log p the derivative of a loss f(p_y) is p_y·f'(p_y)·(onehot(y) 
 that a value f and a slope p·f'(p) say all there is to know of it.
 """
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import jaxent
+from cases import losses
 
 # 8 units in the last place of float32: one for the rounding of each input, log p, the
 # 2–3 of the functions themselves, and room for the terms of the focal slope.
@@ -29,74 +24,22 @@ LABELS = np.array([2, 1, 0, 2], np.int32)
 SOFT = np.array([[0.5, 0.3, 0.2], [0, 0.6, 0.4], [1, 0, 0], [0, 2, 1]], np.float32)
 
 
-class Loss(NamedTuple):
-    call: Callable
-    value: Callable[[float], float]
-    """f(p)."""
-    slope: Callable[[float], float]
-    """p·f'(p)."""
-    softmax: bool = True
-    """Whether it normalises; else its input is log p already."""
-
-
-def _log_loss(p):
-    return -math.log(p)
-
-
-INTEGER = {
-    "cross_entropy": Loss(
-        jaxent.softmax_cross_entropy_with_integer_labels, _log_loss, lambda p: -1.0
-    ),
-    "focal": Loss(
-        jaxent.softmax_focal_loss,
-        lambda p: -((1 - p) ** 2) * math.log(p),
-        lambda p: 2 * p * (1 - p) * math.log(p) - (1 - p) ** 2,
-    ),
-    "generalized": Loss(
-        jaxent.generalized_cross_entropy,
-        lambda p: (1 - p**0.7) / 0.7,
-        lambda p: -(p**0.7),
-    ),
-    "nll": Loss(
-        jaxent.negative_log_likelihood, _log_loss, lambda p: -1.0, softmax=False
-    ),
-}
-DISTRIBUTION = {
-    "cross_entropy": Loss(jaxent.softmax_cross_entropy, _log_loss, lambda p: -1.0),
-    "poly": Loss(
-        jaxent.poly_loss_cross_entropy,
-        lambda p: -math.log(p) + 2 * (1 - p),
-        lambda p: -1 - 2 * p,
-    ),
-}
-
-
-SOFTMAX = {f"{k}_of_ids": v for k, v in INTEGER.items() if v.softmax}
-SOFTMAX |= {f"{k}_of_rows": v for k, v in DISTRIBUTION.items()}
-PAIRS = (
-    jaxent.categorical_cross_entropy, jaxent.cross_entropy, jaxent.js_divergence,
-    jaxent.kl_divergence, jaxent.kl_divergence_with_log_targets,
-    jaxent.generalized_kl_divergence, jaxent.softmax_cross_entropy,
-    jaxent.poly_loss_cross_entropy, jaxent.kl_divergence_from_logits,
-    jaxent.js_divergence_from_logits, jaxent.cross_entropy_from_logits,
-    jaxent.binary_cross_entropy, jaxent.sigmoid_binary_cross_entropy,
-    jaxent.sigmoid_focal_loss,
-)  # fmt: skip
+# Losses of one class's probability; and functions of two float arrays.
+INTEGER = losses(lambda x: x.value and x.kind.ids)
+DISTRIBUTION = losses(lambda x: x.value and not x.kind.ids)
+SOFTMAX = losses(lambda x: x.value and x.of_logits)
+PAIRS = losses(lambda x: x.of_two_floats)
 
 
 def array(*x, dtype=jnp.float32):
     return jnp.array(x, dtype)
 
 
-def is_of_rows(loss):
-    return loss in DISTRIBUTION.values()
-
-
 def worked(loss, probs, weights):
     """Value and gradient in the logits of Σⱼ weightsⱼ·f(pⱼ), in float64."""
     value = sum(q * loss.value(p) for p, q in zip(probs, weights, strict=True) if q)
     slopes = np.array([q * loss.slope(p) for p, q in zip(probs, weights, strict=True)])
-    return value, slopes - np.asarray(probs) * slopes.sum() * loss.softmax
+    return value, slopes - np.asarray(probs) * slopes.sum() * loss.of_logits
 
 
 def modes(f, *xs, fixed=()):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one table: every public loss and measure, with what it is tested on.
 
-A case names a function (the library's and, under the same name, the oracle's), its
-options and its kind: how to make its arguments for a batch shape, a number of
-classes, a dtype and a regime, and which of them are differentiated. Values, gradients
-and transforms all run this table, so a new loss is one row.
+`LOSSES` says what a function is, once. A case names it (the library's and, under the
+same name, the oracle's), its options and its kind: how to make its arguments for a
+batch shape, a number of classes, a dtype and a regime, and which of them are
+differentiated. All tests of losses run these two, so a new loss is a row of each.
 """
 
+import inspect
+import math
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -40,6 +42,12 @@ class Kind(NamedTuple):
     ulps: float = tolerance.ULPS
     noise: float = 0.0
     """Error of the oracle's own gradient, where it is 0 as a sum of both signs."""
+
+    @property
+    def ids(self):
+        """Whether the labels are class ids."""
+        *_, last = self.make(np.random.default_rng(0), (), 2, self.regimes[0])
+        return last.dtype.kind == "i"
 
 
 class Case(NamedTuple):
@@ -338,6 +346,105 @@ CASES = (
     Case("js_divergence_from_logits", TWO_LOGITS),
     Case("js_divergence_from_logits", TWO_LOGITS, {"base": 2}, "axis0", 0),
 )
+
+
+class Loss(NamedTuple):
+    """What a function is, whatever its options; all else follows from its signature."""
+
+    function: str
+    value: Callable[[float], float] | None = None
+    """f(p) of its class's probability, if it is a loss of that alone."""
+    slope: Callable[[float], float] | None = None
+    """p·f'(p)."""
+    limit: float = math.inf
+    """f(0)."""
+    slope_at_zero: float = -1.0
+    signed: bool = False
+    """Whether rounding can make it negative."""
+
+    @property
+    def call(self):
+        return getattr(jaxent, self.function)
+
+    @property
+    def kind(self):
+        return next(c.kind for c in CASES if c.function == self.function)
+
+    @property
+    def parameters(self):
+        return inspect.signature(self.call).parameters
+
+    @property
+    def arrays(self):
+        """The names of what is positional."""
+        return [k for k, p in self.parameters.items() if p.default is p.empty]
+
+    @property
+    def of_logits(self):
+        """Whether it normalises."""
+        return self.arrays[0].endswith("logits")
+
+    @property
+    def of_two_floats(self):
+        return len(self.arrays) == 2 and not self.kind.ids
+
+
+def minus_log(p):
+    return -math.log(p)
+
+
+def minus_one(p):
+    return -1.0
+
+
+LOSSES = {
+    loss.function: loss
+    for loss in (
+        Loss(CROSS_ENTROPY, minus_log, minus_one),
+        Loss("softmax_cross_entropy", minus_log, minus_one),
+        Loss(
+            "softmax_focal_loss",
+            lambda p: -((1 - p) ** 2) * math.log(p),
+            lambda p: 2 * p * (1 - p) * math.log(p) - (1 - p) ** 2,
+        ),
+        Loss(
+            "generalized_cross_entropy",
+            lambda p: (1 - p**0.7) / 0.7,
+            lambda p: -(p**0.7),
+            limit=1 / 0.7,
+            slope_at_zero=0.0,
+        ),
+        Loss(
+            "poly_loss_cross_entropy",
+            lambda p: -math.log(p) + 2 * (1 - p),
+            lambda p: -1 - 2 * p,
+        ),
+        Loss("negative_log_likelihood", minus_log, minus_one),
+        Loss("sigmoid_binary_cross_entropy"),
+        Loss("sigmoid_focal_loss"),
+        Loss("binary_cross_entropy"),
+        Loss("categorical_cross_entropy"),
+        Loss("entropy"),
+        Loss("entropy_from_logits"),
+        Loss("cross_entropy"),
+        Loss("cross_entropy_from_logits"),
+        Loss("kl_divergence", signed=True),
+        Loss("kl_divergence_with_log_targets", signed=True),
+        Loss("generalized_kl_divergence"),
+        Loss("kl_divergence_from_logits"),
+        Loss("js_divergence"),
+        Loss("js_divergence_from_logits"),
+    )
+}
+
+
+def losses(holds):
+    return [x for x in LOSSES.values() if holds(x)]
+
+
+def each(chosen):
+    """A test of each of these losses."""
+    return pytest.mark.parametrize("loss", chosen, ids=[x.function for x in chosen])
 
 
 # What is compared.

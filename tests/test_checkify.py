@@ -5,16 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import each, losses
 from jax.experimental import checkify
 
 import jaxent
 
-LOSSES = (
-    jaxent.softmax_cross_entropy_with_integer_labels,
-    jaxent.softmax_focal_loss,
-    jaxent.generalized_cross_entropy,
-    jaxent.negative_log_likelihood,
-)
+LABELLED = losses(lambda x: x.kind.ids)
+plainest = jaxent.softmax_cross_entropy_with_integer_labels
 LOGITS = np.zeros((2, 3, 4), np.float32)
 LABELS = np.array([[0, 1, 2], [3, 0, 1]])
 WAYS = {
@@ -41,11 +38,11 @@ def with_label(label, *index):
     return jnp.array(labels)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+@each(LABELLED)
 @pytest.mark.parametrize("label", [-1, 4, 2**31 - 1])
 def test_a_bad_label_is_named_with_its_flat_position(loss, label):
-    message = report(loss, with_label(label, 1, 1))
-    assert f"jaxent.{loss.__name__}(labels=...)" in message
+    message = report(loss.call, with_label(label, 1, 1))
+    assert f"jaxent.{loss.function}(labels=...)" in message
     assert f"[0, 4); got {label} at flat position 4." in message
 
 
@@ -58,32 +55,32 @@ def test_statistics_name_a_bad_label_too():
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_bad_label_is_named_in_every_transform(way):
-    f = way(LOSSES[0])
+    f = way(plainest)
     assert "got 7 at flat position" in report(f, with_label(7, 1, 1))
     assert report(f, jnp.array(LABELS)) is None
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_ignored_labels_are_not_reported(way):
-    f = way(lambda x, y: LOSSES[0](x, y, ignore_index=-100))
+    f = way(lambda x, y: plainest(x, y, ignore_index=-100))
     assert report(f, with_label(-100, 1, 1)) is None
     assert "got -1 at flat position" in report(f, with_label(-1, 1, 1))
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+@each(LABELLED)
 def test_a_position_that_where_drops_is_not_reported(loss):
     bad = with_label(-5, 0, 1)
-    assert report(lambda x, y: loss(x, y, where=y >= 0), bad) is None
-    assert report(lambda x, y: loss(x, y, where=y < 3), bad) is not None
+    assert report(lambda x, y: loss.call(x, y, where=y >= 0), bad) is None
+    assert report(lambda x, y: loss.call(x, y, where=y < 3), bad) is not None
 
 
 def test_the_first_bad_label_is_the_one_named():
     labels = with_label(9, 0, 2).at[1, 2].set(-4)
-    assert "got 9 at flat position 2." in report(LOSSES[0], labels)
+    assert "got 9 at flat position 2." in report(plainest, labels)
 
 
 def test_a_checked_function_can_be_jitted_and_throws():
-    f = jax.jit(checkify.checkify(LOSSES[0], errors=checkify.user_checks))
+    f = jax.jit(checkify.checkify(plainest, errors=checkify.user_checks))
     error, value = f(LOGITS, with_label(4, 0, 0))
     assert np.isnan(value[0, 0])
     with pytest.raises(checkify.JaxRuntimeError, match="got 4 at flat position 0"):
@@ -91,11 +88,11 @@ def test_a_checked_function_can_be_jitted_and_throws():
 
 
 def test_empty_batches_have_no_bad_label():
-    checked = checkify.checkify(LOSSES[0], errors=checkify.user_checks)
+    checked = checkify.checkify(plainest, errors=checkify.user_checks)
     error, _ = checked(jnp.zeros((0, 4)), jnp.zeros((0,), jnp.int32))
     assert error.get() is None
 
 
 def test_without_checkify_nothing_is_raised():
-    value = jax.jit(LOSSES[0])(LOGITS, with_label(4, 0, 0))
+    value = jax.jit(plainest)(LOGITS, with_label(4, 0, 0))
     assert np.isnan(value).sum() == 1

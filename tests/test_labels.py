@@ -7,13 +7,14 @@ import by_hand
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import DISTRIBUTION, INTEGER, LABELS, LOGITS, PROBS, RTOL, SOFT
+from by_hand import DISTRIBUTION, INTEGER, LABELS, LOGITS, PAIRS, PROBS, RTOL, SOFT
+from cases import each
 
 import jaxent
 
 KEEP = np.array([True, False, True, False])
 POISON = np.array([np.nan, np.inf, -np.inf], np.float32)
-integer = pytest.mark.parametrize("loss", INTEGER.values(), ids=INTEGER)
+integer = each(INTEGER)
 
 DROPS = {  # the labels of the dropped positions, their dtype, and what drops them
     "where": ([2, -5, 0, 7], np.int32, {"where": KEEP}),
@@ -58,29 +59,14 @@ def test_dropped_positions_have_no_second_derivative(loss):
     assert by_hand.all_of(curvature, KEEP, np.isfinite)
 
 
-ELEMENTWISE = (
-    jaxent.sigmoid_binary_cross_entropy,
-    jaxent.sigmoid_focal_loss,
-    jaxent.binary_cross_entropy,
-)
-ROWS = (
-    jaxent.softmax_cross_entropy,
-    jaxent.poly_loss_cross_entropy,
-    jaxent.categorical_cross_entropy,
-    jaxent.kl_divergence,
-    jaxent.kl_divergence_with_log_targets,
-    jaxent.generalized_kl_divergence,
-)
-
-
-@pytest.mark.parametrize("call", ELEMENTWISE + ROWS, ids=lambda f: f.__name__)
-def test_dropped_positions_of_two_float_arguments_are_not_read(call):
+@each([x for x in PAIRS if "where" in x.parameters])
+def test_dropped_positions_of_two_float_arguments_are_not_read(loss):
     clean = jnp.array(PROBS, jnp.float32), jnp.array(PROBS[::-1], jnp.float32)
     spoilt = [jnp.where(KEEP[:, None], x, POISON) for x in clean]
-    where = jnp.array(KEEP if call in ROWS else np.tile(KEEP[:, None], 3))
+    where = jnp.array(KEEP if loss.kind.classes else np.tile(KEEP[:, None], 3))
 
     def kept(x, y, where):
-        return call(x, y, where=where)
+        return loss.call(x, y, where=where)
 
     everything = by_hand.modes(kept, *clean, fixed=[jnp.ones_like(where)])
     actual = by_hand.modes(kept, *spoilt, fixed=[where])
@@ -91,11 +77,11 @@ def test_dropped_positions_of_two_float_arguments_are_not_read(call):
     assert by_hand.all_of(curvature, KEEP, np.isfinite)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "nll"])
+@integer
 @pytest.mark.parametrize("index", [-100, 256, 2**40, -(2**40)])
 def test_an_ignore_index_that_the_labels_cannot_hold_ignores_nothing(loss, index):
-    call, labels = INTEGER[loss].call, LABELS.astype(np.uint8)
-    by_hand.same_bits(call(LOGITS, labels, ignore_index=index), call(LOGITS, LABELS))
+    kept = loss.call(LOGITS, LABELS.astype(np.uint8), ignore_index=index)
+    by_hand.same_bits(kept, loss.call(LOGITS, LABELS))
 
 
 OUTSIDE = {  # a cast to int32 would wrap the largest uint32 to −1, and 2³² + 1 to 1
@@ -134,7 +120,7 @@ def test_a_label_that_int32_would_truncate_into_range_is_nan_too(loss):
 @integer
 def test_no_option_hides_a_label_out_of_range(loss):
     options = {"class_weights": np.zeros(3, np.float32)}
-    if loss.softmax:
+    if loss.of_logits:
         options |= {"label_smoothing": 0.1, "z_loss": 0.1}
     spoils_its_row_alone(lambda x, y: loss.call(x, y, **options), np.int32, [-1, 3])
 
@@ -152,7 +138,7 @@ def test_a_label_out_of_range_is_never_correct():
     assert not statistics.correct.any()
 
 
-@pytest.mark.parametrize("loss", DISTRIBUTION.values(), ids=DISTRIBUTION)
+@each(DISTRIBUTION)
 def test_rows_of_label_weights_are_worked_with_their_own_sum(loss):
     """Rule 9: the last row sums to 3, and its gradient is worked with 3, not with 1."""
     value, (by_x, by_q), _ = by_hand.modes(

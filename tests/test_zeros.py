@@ -4,23 +4,17 @@
 import math
 
 import by_hand
+import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import (
-    INF,
-    NAN,
-    PAIRS,
-    RTOL,
-    array,
-)
+from by_hand import INF, NAN, PAIRS, RTOL, array
+from cases import each, losses
 
 import jaxent
 
-BINARY = {
-    "cross_entropy": jaxent.sigmoid_binary_cross_entropy,
-    "focal": jaxent.sigmoid_focal_loss,
+BINARY = {x.function: x.call for x in losses(lambda x: x.kind is cases.BINARY)} | {
     "alpha": lambda x, y: 4 * jaxent.sigmoid_focal_loss(x, y, alpha=0.25),
     "pos_weight": lambda x, y: jaxent.sigmoid_binary_cross_entropy(
         x, y, pos_weight=3.0
@@ -123,11 +117,11 @@ def test_a_positive_weight_on_probability_zero_is_infinite():
     np.testing.assert_array_equal(loss, [INF] * 3)
 
 
-@pytest.mark.parametrize("call", PAIRS, ids=lambda f: f.__name__)
+@each(PAIRS)
 @pytest.mark.parametrize("other", [0.0, 1.0, -INF])
-def test_nan_is_never_swallowed(call, other):
+def test_nan_is_never_swallowed(loss, other):
     """Not by a zero weight, nor by a forbidden class, beside it or opposite it."""
     fine = array(0.25, 0.25, 0.5)
     for xs in [(fine.at[1].set(NAN), fine.at[1].set(other)),
                (fine.at[1].set(other), fine.at[1].set(NAN))]:  # fmt: skip
-        assert np.isnan(call(*xs)).any()
+        assert np.isnan(loss.call(*xs)).any()
