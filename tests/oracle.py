@@ -170,7 +170,7 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, **options):
 
 def generalized_cross_entropy(logits, labels, *, q=0.7, **options):
     def loss(nll, one_minus_p):
-        return -expm1(-wide(q) * nll) / wide(q)
+        return nll if q == 0 else -expm1(-wide(q) * nll) / wide(q)
 
     return softmax_cross_entropy_with_integer_labels(
         logits, labels, loss=loss, **options

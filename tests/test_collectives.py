@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from cases import CROSS_ENTROPY, LOSSES, each, losses
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -22,22 +23,7 @@ PLACES = {
     "vocab": P(None, "vocab"),
     "both": P("data", "vocab"),
 }
-LOSSES = {
-    "softmax_cross_entropy_with_integer_labels": {
-        "label_smoothing": 0.1, "z_loss": 1e-4,
-    },
-    "softmax_cross_entropy": {},
-    "softmax_focal_loss": {},
-    "generalized_cross_entropy": {},
-    "poly_loss_cross_entropy": {},
-    "negative_log_likelihood": {},
-    "categorical_cross_entropy": {},
-    "entropy_from_logits": {},
-    "cross_entropy_from_logits": {},
-    "kl_divergence_from_logits": {},
-    "js_divergence_from_logits": {},
-}  # fmt: skip
-INTEGER = ("integer", "focal", "generalized", "likelihood")
+OPTIONS = {CROSS_ENTROPY: {"label_smoothing": 0.1, "z_loss": 1e-4}}
 
 
 def step(call, *arguments):
@@ -51,25 +37,23 @@ def mesh_of(kind):
     return jax.make_mesh((2, 4), NAMES, axis_types=(kind,) * 2)
 
 
-def arguments(name, mesh, place):
+def arguments(loss, mesh, place):
     def array(shape, spec, dtype):
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec))
 
     logits = array((N, V), place, jnp.float32)
-    if name.startswith("entropy"):
-        return (logits,)
-    if any(word in name for word in INTEGER):
+    if loss.kind.ids:
         return logits, array((N,), P(place[0]), jnp.int32)
-    return logits, logits
+    return (logits,) * len(loss.arrays)
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
-@pytest.mark.parametrize("name", LOSSES)
-def test_a_few_numbers_a_token(name, kind):
+@each(losses(lambda x: x.kind.classes))
+def test_a_few_numbers_a_token(loss, kind):
     mesh = mesh_of(kind)
-    call = functools.partial(getattr(jaxent, name), **LOSSES[name])
+    call = functools.partial(loss.call, **OPTIONS.get(loss.function, {}))
     with jax.set_mesh(mesh):
-        program = step(call, *arguments(name, mesh, PLACES["both"]))
+        program = step(call, *arguments(loss, mesh, PLACES["both"]))
     # Of a device's 128 positions, where a slice of the logits is 2048 numbers a token.
     assert 0 < max(m.size for m in collectives(program.as_text())) <= 16 * 4 * N // 2
 
@@ -78,10 +62,10 @@ def test_a_few_numbers_a_token(name, kind):
 @pytest.mark.parametrize("place", ["data", "vocab"])
 def test_of_one_axis(place, kind):
     """Sharded tokens send the mean; sharded classes a maximum and two sums a token."""
-    mesh, name = mesh_of(kind), "softmax_cross_entropy_with_integer_labels"
+    mesh, loss = mesh_of(kind), LOSSES[CROSS_ENTROPY]
     with jax.set_mesh(mesh):
-        given = arguments(name, mesh, PLACES[place])
-        sent = collectives(step(getattr(jaxent, name), *given).as_text())
+        given = arguments(loss, mesh, PLACES[place])
+        sent = collectives(step(loss.call, *given).as_text())
     assert {m.kind for m in sent} == {"all-reduce"}
     if place == "data":
         assert [m.size for m in sent] == [4]
@@ -94,9 +78,9 @@ def test_inside_shard_map():
     """A maximum and a sum of two numbers; likeliest classes take one maximum more."""
     counts = {"softmax_focal_loss": [1, 2], "softmax_cross_entropy": [1, 1, 2, 3]}
     for name, numbers in counts.items():
-        call = functools.partial(getattr(jaxent, name), vocab_axis_name="vocab")
+        call = functools.partial(LOSSES[name].call, vocab_axis_name="vocab")
         mesh = mesh_of(AxisType.Auto)
-        given = arguments(name, mesh, PLACES["both"])
+        given = arguments(LOSSES[name], mesh, PLACES["both"])
         specs = tuple(x.sharding.spec for x in given)
         across = jax.shard_map(call, mesh=mesh, in_specs=specs, out_specs=P("data"))
         sent = collectives(step(across, *given).as_text())

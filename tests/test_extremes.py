@@ -15,6 +15,7 @@ import mpmath
 import numpy as np
 import oracle
 import pytest
+from cases import each, losses
 from oracle import wide
 from tolerance import ulp
 
@@ -422,24 +423,11 @@ def test_poly_loss():
 
 
 MILLION = 1_000_000
-NEVER_NEGATIVE = {
-    "softmax_cross_entropy_with_integer_labels": "xy",
-    "softmax_cross_entropy": "xq",
-    "softmax_focal_loss": "xy",
-    "generalized_cross_entropy": "xy",
-    "poly_loss_cross_entropy": "xq",
-    "entropy_from_logits": "x",
-    "entropy": "p",
-    "kl_divergence_from_logits": "xz",
-    "js_divergence_from_logits": "xz",
-    "js_divergence": "pq",
-    "generalized_kl_divergence": "lp",
-}
 
 
 @functools.cache
 def million_rows():
-    """Logits x of every size, z as near to them as rounding allows or far; labels."""
+    """Arguments by name: logits of every size, and others as near as can be or far."""
     rng = np.random.default_rng(0)
     size = 10 ** rng.uniform(-1, 2, (MILLION, 1)).astype(np.float32)
     step = 10 ** rng.uniform(-8, 0, (MILLION, 1)).astype(np.float32)
@@ -448,16 +436,21 @@ def million_rows():
     p, q = (np.asarray(jax.nn.softmax(jnp.asarray(a))) for a in (x, z))
     y = rng.integers(0, 4, MILLION, dtype=np.int32)
     log_q = np.log(np.maximum(q, 1e-30))
-    return {"x": x, "z": z, "p": p, "q": q, "y": y, "l": log_q}
+    return {
+        "logits": x, "p_logits": x, "q_logits": z, "probs": p, "p": p, "q": q,
+        "ids": y, "labels": q, "targets": p, "log_probs": log_q,
+        "log_predictions": log_q,
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NEVER_NEGATIVE)
-def test_never_negative(name):
+@each(losses(lambda x: not x.signed))
+def test_never_negative(loss):
     given = million_rows()
-    values = getattr(jaxent, name)(*(given[a] for a in NEVER_NEGATIVE[name]))
+    names = [loss.arrays[0], "ids"] if loss.kind.ids else loss.arrays
+    values = loss.call(*(given[name] for name in names))
     where = "a million rows of 4, logits of size .1 to 100"
     below = ~(np.asarray(values) >= 0)
-    report(f"≥ 0: {name[:31]}", where, below, 0, "of them")
+    report(f"≥ 0: {loss.function[:31]}", where, below, 0, "of them")
 
 
 @pytest.mark.parametrize("offset", [0, 1e4, 1e6])

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold for any logits, whatever the number: found by search, not chosen."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import losses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -31,20 +33,17 @@ def ulps(a, b):
     return np.max(np.abs(a - b))
 
 
+def second(loss, labels):
+    """The other argument of a loss of logits, if it has one: ids, or their rows."""
+    labels = labels if loss.kind.ids else jax.nn.one_hot(labels, SHAPE[1])
+    return (labels,) * (len(loss.arrays) - 1)
+
+
 @quick
 @given(ANY, LABELS)
 def test_losses_are_never_negative(x, labels):
-    one_hot = jax.nn.one_hot(labels, SHAPE[1])
-    for loss in (
-        integer(x, labels),
-        jaxent.softmax_cross_entropy(x, one_hot),
-        jaxent.softmax_focal_loss(x, labels),
-        jaxent.generalized_cross_entropy(x, labels),
-        jaxent.sigmoid_binary_cross_entropy(x, one_hot),
-        jaxent.sigmoid_focal_loss(x, one_hot),
-        jaxent.entropy_from_logits(x),
-    ):
-        assert np.all(np.asarray(loss) >= 0)
+    for loss in losses(lambda loss: loss.arrays[0] == "logits" and not loss.signed):
+        assert np.all(np.asarray(loss.call(x, *second(loss, labels))) >= 0)
 
 
 @quick
@@ -74,20 +73,40 @@ def test_divergences_of_equal_and_swapped(x, y):
     assert np.all(np.asarray(jaxent.js_divergence(p, p)) == 0)
 
 
+OF_ROWS = losses(lambda loss: loss.of_logits and loss.kind.classes)
+
+
+@functools.cache
+def differentiated(call):
+    """Values, and gradients by the first argument."""
+
+    def both(z, *others):
+        value, back = jax.vjp(lambda z: call(z, *others), z)
+        return value, *back(jnp.ones_like(value))
+
+    return jax.jit(both)
+
+
+def smoothed(z, labels):
+    return integer(z, labels, label_smoothing=0.125)
+
+
+def kl_to(z, x):
+    return jaxent.kl_divergence_from_logits(x, z)
+
+
 @quick
 @given(LOGITS, LABELS, st.integers(-(2**20), 2**20))
 def test_an_exact_offset_changes_nothing(x, labels, offset):
     moved = x + np.float32(offset)
-    for f in (
-        lambda z: integer(z, labels),
-        lambda z: integer(z, labels, label_smoothing=0.125),
-        lambda z: jaxent.softmax_focal_loss(z, labels),
-        lambda z: jaxent.kl_divergence_from_logits(x, z),
-        jaxent.entropy_from_logits,
+    for call, *others in (
+        *((loss.call, *second(loss, labels)) for loss in OF_ROWS),
+        (smoothed, labels),
+        (kl_to, x),
     ):
-        gradient = jax.grad(lambda z: jnp.sum(f(z)))  # noqa: B023
-        np.testing.assert_array_equal(f(x), f(moved))
-        np.testing.assert_array_equal(gradient(x), gradient(moved))
+        f = differentiated(call)
+        for here, there in zip(f(x, *others), f(moved, *others), strict=True):
+            np.testing.assert_array_equal(here, there)
 
 
 @quick
@@ -128,14 +147,10 @@ def test_two_classes_are_one_binary_decision(x, labels):
 @quick
 @given(LOGITS, LABELS)
 def test_vmap_is_the_batch(x, labels):
-    one_hot = jax.nn.one_hot(labels, SHAPE[1])
-    for f, y in (
-        (integer, labels),
-        (jaxent.softmax_cross_entropy, one_hot),
-        (jaxent.softmax_focal_loss, labels),
-        (jaxent.kl_divergence_from_logits, x[::-1]),
-    ):
-        np.testing.assert_array_equal(jax.vmap(f)(x, y), f(x, y))
+    for loss in OF_ROWS:
+        given = x, *second(loss, labels)
+        mapped = jax.vmap(loss.call)(*given)
+        np.testing.assert_array_equal(mapped, loss.call(*given))
 
 
 @quick

@@ -2,40 +2,35 @@
 """Forbidden classes and rows that are no distribution: rules 4 and 10, by hand."""
 
 import math
+from typing import get_args
 
 import by_hand
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracle
 import pytest
-from by_hand import (
-    INF,
-    INTEGER,
-    LABELS,
-    LOGITS,
-    NAN,
-    RTOL,
-    SOFT,
-    SOFTMAX,
-    array,
-    is_of_rows,
-)
+from by_hand import INF, LABELS, LOGITS, NAN, RTOL, SOFT, SOFTMAX, array
+from cases import each, losses
 
 import jaxent
 
-softmax = pytest.mark.parametrize("loss", SOFTMAX.values(), ids=SOFTMAX)
+softmax = each(SOFTMAX)
 
-MEASURES = {  # of two arrays of logits; the first two are of one distribution
-    "entropy": lambda a, b: jaxent.entropy_from_logits(a) + 0 * b[..., 0],
-    "cross_entropy": jaxent.cross_entropy_from_logits,
-    "kl": jaxent.kl_divergence_from_logits,
-    "js": jaxent.js_divergence_from_logits,
-}
+MEASURES = losses(lambda x: x.of_logits and "labels" not in x.arrays)
+measures = each(MEASURES)
+
+
+def of_two(measure):
+    """Of two arrays of logits, also if it heeds the first alone."""
+    if len(measure.arrays) == 2:
+        return measure.call
+    return lambda a, b: measure.call(a) + 0 * b[..., 0]
 
 
 def on(loss, label, classes, **options):
     """The loss of logits [V] at one label, given as the function likes it."""
-    if is_of_rows(loss):
+    if not loss.kind.ids:
         label = jax.nn.one_hot(label, classes)
     return lambda x: loss.call(x, jnp.asarray(label), **options)
 
@@ -69,8 +64,9 @@ def test_a_forbidden_class_adds_nothing_in_any_mode(loss, options, logit):
         np.testing.assert_allclose(got, three, rtol=RTOL, atol=1e-7)
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
-def test_a_class_that_both_forbid_adds_nothing_to_a_measure(measure):
+@measures
+def test_a_class_that_both_forbid_adds_nothing_to_a_measure(loss):
+    measure = of_two(loss)
     a, b = array(0.0, 1.0, -INF, 0.5), array(1.0, 0.0, -INF, -0.5)
     allowed = np.array([0, 1, 3])
     value, grads, _ = by_hand.modes(measure, a, b)
@@ -90,7 +86,10 @@ def test_measures_of_logits_that_one_side_forbids():
     assert jaxent.entropy_from_logits(sure) == 0
     assert jaxent.kl_divergence_from_logits(even, sure) == INF
     assert jaxent.cross_entropy_from_logits(even, sure) == INF
-    for measure in (MEASURES["kl"], MEASURES["cross_entropy"]):
+    for measure in (
+        jaxent.kl_divergence_from_logits,
+        jaxent.cross_entropy_from_logits,
+    ):
         value, (by_p, by_q), _ = by_hand.modes(measure, sure, even)
         np.testing.assert_allclose(value, log2, rtol=RTOL)
         np.testing.assert_allclose(by_q, [-0.5, 0.5], rtol=RTOL)  # q − p
@@ -108,15 +107,56 @@ def test_a_label_on_a_forbidden_class_is_infinite_with_a_finite_gradient(loss, l
     options = {} if logit == -INF else {"class_where": np.array([True, True, False])}
     x = array(*np.log([1 / 4, 3 / 4]), logit)
     f = on(loss, 2, 3, **options)
-    limit = 1 / 0.7 if loss.call is jaxent.generalized_cross_entropy else INF
-    np.testing.assert_allclose(f(x), limit, rtol=RTOL)
+    np.testing.assert_allclose(f(x), loss.limit, rtol=RTOL)
     # p − onehot(y) times −slope(0), the limit of the gradient as the label's x falls;
     # a class that `class_where` forbids is a constant.
-    slope = {INTEGER["focal"]: -1.0, INTEGER["generalized"]: 0.0}.get(loss, -1.0)
-    expected = slope * np.array([-1 / 4, -3 / 4, 1.0 if logit == -INF else 0.0])
+    expected = loss.slope_at_zero * np.array(
+        [-1 / 4, -3 / 4, 1.0 if logit == -INF else 0.0]
+    )
     np.testing.assert_allclose(jax.grad(f)(x), expected, rtol=RTOL)
     tangent = jax.jvp(f, (x,), (array(1, 2, 3),))[1]
     np.testing.assert_allclose(tangent, expected @ [1, 2, 3], rtol=RTOL)
+
+
+def numbers_of(loss):
+    """The options that are one number, and what they are if not 0."""
+    return {
+        name: p.default or 0.125
+        for name, p in loss.parameters.items()
+        if name not in loss.arrays and float in get_args(p.annotation)
+    }
+
+
+@each(losses(lambda x: x.of_logits and "labels" in x.arrays))
+@pytest.mark.parametrize("forbidden", ["label", "other"])
+def test_an_option_of_zero_takes_nothing_from_infinity(loss, forbidden):
+    """All of them, as Python's number and traced, and each by itself."""
+    x, label = np.array([0.5, -1.0, -INF]), 2 if forbidden == "label" else 0
+    y = label if loss.kind.ids else np.eye(3)[label]
+    numbers = numbers_of(loss)
+    if forbidden == "label":
+        numbers.pop("label_smoothing", None)  # its gradient has no limit to go by
+    nothing = dict.fromkeys(numbers, 0.0)
+
+    def check(of, options):
+        def truth(x):
+            return np.sum(getattr(oracle, loss.function)(x, y, **options))
+
+        value, grad = of(jnp.array(x, jnp.float32), options)
+        np.testing.assert_allclose(value, float(truth(x)), rtol=RTOL)
+        # A complex infinity has no derivative, but the limit is soon reached.
+        near = np.where(np.isinf(x), -1e4, x) if forbidden == "label" else x
+        slope = oracle.gradient(truth, near).astype(np.float32)
+        np.testing.assert_allclose(grad, slope, rtol=RTOL, atol=RTOL)
+
+    both = jax.value_and_grad(
+        lambda x, options: loss.call(x, jnp.asarray(y), **options).sum()
+    )
+    traced = jax.jit(both)
+    check(both, nothing)
+    check(traced, nothing)
+    for name in numbers:
+        check(traced, numbers | {name: 0.0})
 
 
 @softmax
@@ -144,7 +184,7 @@ def spoilt(x):
 @softmax
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "z_loss": 0.1}])
 def test_no_value_is_nan_for_that_position_alone(loss, options):
-    labels = np.resize(SOFT, (12, 3)) if is_of_rows(loss) else np.resize(LABELS, 12)
+    labels = np.resize(LABELS, 12) if loss.kind.ids else np.resize(SOFT, (12, 3))
     good, bad = spoilt(LOGITS)
     expected, actual = (
         by_hand.modes(lambda x: loss.call(x, jnp.array(labels), **options), x)
@@ -156,10 +196,10 @@ def test_no_value_is_nan_for_that_position_alone(loss, options):
     by_hand.same_bits(actual, expected, BAD - 1)
 
 
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+@measures
 @pytest.mark.parametrize("side", [0, 1])
-def test_a_measure_of_no_distribution_is_nan_for_that_position_alone(measure, side):
-    side = 0 if measure is MEASURES["entropy"] else side
+def test_a_measure_of_no_distribution_is_nan_for_that_position_alone(loss, side):
+    measure, side = of_two(loss), side if len(loss.arrays) == 2 else 0
     pairs = spoilt(LOGITS), spoilt(LOGITS[::-1])
     good, bad = [pair[0] for pair in pairs], pairs[side][1]
     actual = by_hand.modes(measure, *good[:side], bad, *good[side + 1 :])

@@ -14,7 +14,7 @@ import numpy as np
 import oracle
 import pytest
 import tolerance
-from cases import CASES, HALF, gradient, probes, value, working
+from cases import CASES, HALF, LOSSES, gradient, probes, value, working
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -23,11 +23,11 @@ import jaxent
 NAMES = "data", "vocab"
 MESH = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
 COUNT, SIZE = 9, 3  # classes, and those of a slice: the last has padding alone
-SLICED = {
-    "softmax_cross_entropy_with_integer_labels", "softmax_cross_entropy",
-    "softmax_focal_loss", "poly_loss_cross_entropy", "generalized_cross_entropy",
-}  # fmt: skip
-DENSE = [c for c in CASES if c.function in SLICED and c.axis == -1]
+DENSE = [
+    c
+    for c in CASES
+    if c.axis == -1 and "vocab_axis_name" in LOSSES[c.function].parameters
+]
 LOGITS = P("data", "vocab")
 SPECS = {"where": P("data"), "class_weights": P("vocab"), "class_where": LOGITS}
 
