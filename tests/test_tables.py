@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every public function stands in every table, or here is why it does not."""
+
+import re
+from pathlib import Path
+
+import oracle
+import pytest
+from cases import CASES, LOSSES
+from test_oracle import DEFINITIONS
+from test_public_api import FUNCTIONS
+
+from jaxent._certify.rows import TABLE
+
+ROOT = Path(__file__).parents[1]
+
+
+def named(pages, pattern=r"`(\w+)`"):
+    """In backticks, or as the pattern has it."""
+    return {
+        name
+        for page in ROOT.glob(pages)
+        for name in re.findall(pattern, page.read_text())
+    }
+
+
+PLACES = {
+    "oracle": {*dir(oracle)},
+    "test_oracle.DEFINITIONS": {name.split("-")[0] for name in DEFINITIONS},
+    "LOSSES": {*LOSSES},
+    "CASES": {case.function for case in CASES},
+    "worked by hand": {name for name, loss in LOSSES.items() if loss.value},
+    "certify": {row.loss.__name__ for row in TABLE},
+    "README": named("README.md"),
+    "choosing": named("docs/choosing.md"),
+    "reference": named("docs/api/*.md", r"autofunction:: (\w+)"),
+}
+
+
+def because(reason, *names):
+    return dict.fromkeys(names, reason)
+
+
+HELPERS = because(
+    "makes labels, or reduces losses: by hand in test_reduce and test_labels",
+    "bits_per_byte", "next_token_labels", "perplexity", "reduce", "smooth_labels",
+)  # fmt: skip
+HEADS = because(
+    "a fused head: oracle_heads and test_linear",
+    "linear_kl_divergence", "linear_softmax_cross_entropy", "linear_softmax_loss",
+    "linear_softmax_statistics",
+) | because(
+    "a sampled head: oracle_sampled and test_sampled",
+    "nce_loss", "rank_sampled_softmax_cross_entropy", "sampled_softmax_cross_entropy",
+)  # fmt: skip
+STATISTICS = because("several arrays, by test_semantics", "softmax_statistics")
+NO_ROW = HELPERS | HEADS | STATISTICS
+ABSENT = {
+    "oracle": HEADS,
+    "test_oracle.DEFINITIONS": HELPERS | HEADS,
+    "LOSSES": NO_ROW,
+    "CASES": NO_ROW,
+    "worked by hand": NO_ROW
+    | because(
+        "elementwise: test_zeros has its edges",
+        "binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss",
+    )
+    | because(
+        "of two distributions, or one: test_zeros and test_semantics have the edges",
+        "categorical_cross_entropy", "cross_entropy", "cross_entropy_from_logits",
+        "entropy", "entropy_from_logits", "generalized_kl_divergence", "js_divergence",
+        "js_divergence_from_logits", "kl_divergence", "kl_divergence_from_logits",
+        "kl_divergence_with_log_targets",
+    ),
+    "certify": HELPERS,
+    "choosing": because(
+        "beside the one to begin with, on a page of the reference",
+        "cross_entropy", "cross_entropy_from_logits", "entropy",
+        "generalized_kl_divergence", "js_divergence_from_logits",
+        "kl_divergence_with_log_targets", "linear_softmax_statistics", "nce_loss",
+        "rank_sampled_softmax_cross_entropy",
+    )
+    | because(
+        "no loss", "bits_per_byte", "next_token_labels", "perplexity", "smooth_labels"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_function_is_there_or_it_is_said_why_not(place):
+    """A reason for what is there after all is wrong too."""
+    absent = {name for name in FUNCTIONS if name not in PLACES[place]}
+    assert absent == ABSENT.get(place, {}).keys()
+
+
+def test_what_is_not_released_has_a_heading():
+    assert "\n## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text()
