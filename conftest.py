@@ -26,6 +26,13 @@ def _doctest_names(doctest_namespace):
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _programs_end_with_their_module():
+    """A worker would keep every compiled program, in the end 6 GB of them."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Double precision for one test."""
