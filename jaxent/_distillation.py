@@ -85,6 +85,7 @@ def linear_kl_divergence(
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     shared = Shared(temperature=_options.positive("temperature", temperature))
-    return reduced_jit(
+    losses, _ = reduced_jit(
         given, shared, settings=settings, reduction=reduction, loss=kl_rows
     )
+    return losses

@@ -8,13 +8,14 @@ a `Refusal`, each door translates it into its own arguments' names, and the oute
 makes it the error that the caller sees, without the frames that lie between.
 """
 
+import contextlib
 import difflib
 import functools
 import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar, cast, overload
 
@@ -103,6 +104,16 @@ def outside(function: Callable[P, R]) -> Callable[P, R]:
             _OUTERMOST.reset(token)
 
     return call
+
+
+@contextlib.contextmanager
+def noted(note: str) -> Iterator[None]:
+    """A mistake in what the caller's function does keeps its own words, and this note."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(note)
+        raise
 
 
 @overload

@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The projection and the loss in one: the logits are never all alive."""
 
-import functools
 import math
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._engine.exact import widen
 from ._engine.linear import linear_head
 from ._engine.softmax_statistics import SoftmaxStatistics
-from ._errors import door, fail, outside
+from ._errors import door
 from ._heads.chunks import Shared
 from ._heads.given import given_head
 from ._heads.kernels.fused_head import chosen
@@ -24,11 +21,11 @@ from ._heads.losses import (
     cross_entropy_rows,
     kernel_cross_entropy,
     linear_statistics,
-    own_rows,
     reduced,
     reduced_jit,
 )
-from ._types import AxisName, Implementation, Number, Reduction
+from ._heads.own_loss import own_loss
+from ._types import AxisName, Implementation, Number, PyTree, Reduction
 
 
 @door
@@ -129,51 +126,62 @@ def linear_softmax_cross_entropy(
         return kernel_cross_entropy(
             given, shared, settings=settings, reduction=reduction, how=how
         )
-    return reduced_jit(
+    losses, _ = reduced_jit(
         given, shared, settings=settings, reduction=reduction, loss=cross_entropy_rows
     )
+    return losses
 
 
 @door
 def linear_softmax_loss(
-    function: Callable[[SoftmaxStatistics], Array],
+    function: Callable[..., Any],
     hidden: Float[ArrayLike, "*batch d"],
     classifier: Float[ArrayLike, "vocab d"],
     labels: Int[ArrayLike, "*batch"],
-    *,
+    *data: PyTree,
     bias: Float[ArrayLike, " vocab"] | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
     weights: Float[ArrayLike, "*batch"] | None = None,
     ignore_index: int | None = None,
     softcap: Number | None = None,
     reduction: Reduction = "mean",
+    has_aux: bool = False,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "..."]:
+) -> Any:
     """A loss of your own of a fused head, evaluated and differentiated in the chunks.
 
-    `function` maps the statistics of some positions, arrays of shape [n], to their
-    losses, [n]. It may close over anything, traced values included, and gradients
-    flow to what it closes over. Call it under `jax.jit`: eagerly, it is traced anew.
+    `function(statistics, *data)` maps the statistics of n positions, arrays of shape
+    [n], and their entries of `data`, arrays [n, ...], to their losses, [n]. It is
+    called on some of the positions at a time, and must keep them apart: what has an
+    entry for each position is `data`, and a mean is the business of `reduction`. It
+    may close over anything that the positions share, traced values included. Gradients
+    reach what it closes over, and data of floats. Call it under `jax.jit`: eagerly, it
+    is traced anew.
 
     Args:
-      function: from `SoftmaxStatistics` to one loss a position.
+      function: from `SoftmaxStatistics`, and data, to one loss a position.
       hidden: last activations, any real float dtype.
       classifier: one row a class.
       labels: class ids in [0, vocab).
+      data: arrays or pytrees of arrays of shape [*batch, ...], such as advantages.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
       weights: multipliers of the positions' losses. Where 0, a position is dropped.
       ignore_index: positions with this label are dropped; any integer.
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       reduction: as in `jaxent.reduce`.
+      has_aux: the function returns (losses, aux), aux a pytree of arrays [n, ...] that
+        is not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
+      With `has_aux` a pair of that and aux, arrays [*batch, ...], 0 where dropped.
     Raises:
       TypeError: activations that are not floats, labels that are not integers.
-      ValueError: shapes that do not meet, or a function that returns another shape.
+      ValueError: shapes that do not meet, or a function that returns another shape, or
+        that mixes positions.
     Example:
       >>> def with_confidence_penalty(s):
       ...     return s.nll - 0.1 * s.entropy
@@ -188,24 +196,16 @@ def linear_softmax_loss(
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
+        data=data,
     )  # fmt: skip
-    x = jnp.zeros(settings.plan.size, widen(head.hidden[..., 0]).dtype)
-    function = outside(function)
-    example = SoftmaxStatistics(x, x, x, x, x > 0, x, x.astype(jnp.int32))
-    result = jax.eval_shape(function, example)
-    if getattr(result, "shape", None) != x.shape:
-        must = f"return one loss for each position, here of shape {x.shape}"
-        remedy = "Reductions are the business of `reduction`."
-        fail(ValueError, "function", must, result, remedy)
-    # What the function closes over is made an argument, for gradients to reach it. It
-    # is traced for one position, since chunks are of several sizes.
-    one = jax.tree.map(lambda a: a[:1], example)
-    closed, constants = jax.closure_convert(function, one)
-    shared = Shared(softcap=_options.cap(softcap), constants=tuple(constants))
-    return reduced(
-        given, shared, settings=settings, reduction=reduction,
-        loss=functools.partial(own_rows, closed),
-    )  # fmt: skip
+    loss, constants = own_loss(
+        function, given, jax.tree.structure(data), _options.flag("has_aux", has_aux)
+    )
+    shared = Shared(softcap=_options.cap(softcap), constants=constants)
+    losses, aux = reduced(
+        given, shared, settings=settings, reduction=reduction, loss=loss
+    )
+    return (losses, aux) if has_aux else losses
 
 
 @door

@@ -152,6 +152,8 @@ def test_every_argument_is_documented_in_order_and_no_other(name):
 @documented
 def test_arrays_are_positional_and_options_keyword_only(name):
     parameters = inspect.signature(called(name)).parameters.values()
+    # But for `*data`, arrays too.
+    parameters = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
     positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     expected = POSITIONAL.get(name, ("logits", "labels"))
     assert tuple(p.name for p in positional) == expected
@@ -237,7 +239,8 @@ def arguments(name, dtype):
 
     required = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     required = {p.name: REQUIRED[p.name] for p in required if p.default is p.empty}
-    xs = tuple(value(p) for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    arrays = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    xs = tuple(map(value, arrays))
     return functools.partial(f, **required), xs
 
 

@@ -77,6 +77,18 @@ def mesh_of(x: Array) -> Mesh | AbstractMesh:
     return jax.typeof(x).sharding.mesh
 
 
+def manual(x: Array) -> AbstractMesh:
+    """The mesh of x as it is inside of a `shard_map` over all of it."""
+    mesh = mesh_of(x)
+    abstract = mesh if isinstance(mesh, AbstractMesh) else mesh.abstract_mesh
+    return abstract.update_axis_types(dict.fromkeys(mesh.axis_names, AxisType.Manual))
+
+
+def is_explicit(x: Array) -> bool:
+    """Whether x is on a mesh with explicit axes, of which its type may name some."""
+    return any(kind == AxisType.Explicit for kind in mesh_of(x).axis_types)
+
+
 def spread_over(x: Array) -> int:
     """How many devices XLA may have spread x over: all but those of manual axes."""
     mesh = mesh_of(x)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import zero_from_primal
 
 from .._engine.exact import computing_dtype, widen
 from .._engine.linear import Head, logits_of, matmul
@@ -26,8 +27,9 @@ from .._engine.placement import aligned, spread_over, varying
 from .._types import PyTree
 from .chunks import Plan, Rows, Shared, plan_chunks, scan
 
-ChunkLoss = Callable[[tuple[Array, ...], Rows, Shared], Array]
-"""(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar."""
+ChunkLoss = Callable[[tuple[Array, ...], Rows, Shared], tuple[Array, PyTree]]
+"""(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar, and
+what there is to know of its positions, [C, ...]."""
 
 
 BUFFERS = 2
@@ -39,15 +41,18 @@ BLOCK = 16 * 2**20
 
 def chunked_sum(
     loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: Shared
-) -> Array:
-    """Σ over chunks of `loss`; its gradient costs no second pass over the classes."""
+) -> tuple[Array, PyTree]:
+    """Σ over chunks of `loss`, and what it says of the positions, in order.
+
+    The gradient of the sum costs no second pass over the classes; the rest has none.
+    """
     heads, (rows, shared) = aligned(heads, (rows, shared), rows.classes.names)
-    return _chunked_sum(loss, plan, heads, rows.weights, shared, rows)
+    return _chunked_sum(loss, plan, heads, rows.differentiable, shared, rows)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _chunked_sum(loss, plan, heads, weights, shared, rows):
-    rows = rows._replace(weights=weights)
+def _chunked_sum(loss, plan, heads, arrays, shared, rows):
+    rows = rows.with_differentiable(arrays)
     # Large chunks are there so that the classifier's gradient is seldom added to. An
     # evaluation has none: a quarter of the rows is as fast, in a quarter of the memory.
     fit = math.ceil(plan.size / 4)
@@ -59,15 +64,15 @@ def _chunked_sum(loss, plan, heads, weights, shared, rows):
         hiddens, rows = chunk
         chunk_heads = _with_hidden(heads, hiddens)
         logits = tuple(logits_of(head) for head in chunk_heads)
-        return total + loss(logits, rows, shared), None
+        value, aux = loss(logits, rows, shared)
+        return total + value, aux
 
-    total, _ = scan(body, _zero(rows), heads, rows, plan)
-    return total
+    return scan(body, _zero(rows), heads, rows, plan)
 
 
 def _chunked_sum_jvp(loss, plan, primals, tangents):
-    heads, weights, shared, rows = primals
-    value, gradient = _value_and_gradient(loss, plan, heads, weights, shared, rows)
+    heads, arrays, shared, rows = primals
+    value, aux, gradient = _sweep(loss, plan, heads, arrays, shared, rows)
 
     # An argument that is not differentiated has a symbolic zero, and its part of the
     # sweep above is dead code.
@@ -86,15 +91,16 @@ def _chunked_sum_jvp(loss, plan, primals, tangents):
             part = jnp.sum(slope * dx.astype(slope.dtype))
             sliced = rows.classes.names & varying(part)
             tangent += rows.classes.psum(part) if sliced else part
-    return value, tangent
+    no_tangent = functools.partial(zero_from_primal, symbolic_zeros=True)
+    return (value, aux), (tangent, jax.tree.map(no_tangent, aux))
 
 
 _chunked_sum.defjvp(_chunked_sum_jvp, symbolic_zeros=True)
 
 
-def _value_and_gradient(loss, plan, heads, weights, shared, rows):
-    """One sweep: per chunk the logits, the loss, its gradient, and two products."""
-    rows = rows._replace(weights=weights)
+def _sweep(loss, plan, heads, arrays, shared, rows):
+    """Per chunk the logits, the loss, its gradient, and two products."""
+    rows = rows.with_differentiable(arrays)
     wide = functools.partial(jax.tree.map, _wide_zeros)
 
     def body(carry, chunk):
@@ -103,13 +109,13 @@ def _value_and_gradient(loss, plan, heads, weights, shared, rows):
         chunk_heads = _with_hidden(heads, hiddens)
         logits = tuple(logits_of(head) for head in chunk_heads)
 
-        def of_floats(logits, weights, shared):
-            return loss(logits, rows._replace(weights=weights), shared)
+        def of_floats(logits, arrays, shared):
+            return loss(logits, rows.with_differentiable(arrays), shared)
 
         # Only the loss of the logits is left to JAX; the products around it are below.
-        value, (d_logits, d_weights, d_chunk_shared) = jax.value_and_grad(
-            of_floats, argnums=(0, 1, 2)
-        )(logits, rows.weights, shared)
+        (value, aux), (d_logits, d_arrays, d_chunk_shared) = jax.value_and_grad(
+            of_floats, argnums=(0, 1, 2), has_aux=True
+        )(logits, rows.differentiable, shared)
         d_hiddens = []
         for i, (head, slope) in enumerate(zip(chunk_heads, d_logits, strict=True)):
             # Multiplied in the type of the head, accumulated in float32.
@@ -120,7 +126,7 @@ def _value_and_gradient(loss, plan, heads, weights, shared, rows):
                 d_biases[i] += jnp.sum(slope, axis=0)
         d_shared = jax.tree.map(jnp.add, d_shared, d_chunk_shared)
         carry = total + value, d_classifiers, d_biases, d_shared
-        return carry, (tuple(d_hiddens), d_weights)
+        return carry, (tuple(d_hiddens), d_arrays, aux)
 
     start = (
         _zero(rows),
@@ -130,9 +136,9 @@ def _value_and_gradient(loss, plan, heads, weights, shared, rows):
     )
     carry, slopes = scan(body, start, heads, rows, plan)
     total, d_classifiers, d_biases, d_shared = carry
-    d_hiddens, d_weights = slopes
+    d_hiddens, d_arrays, aux = slopes
     d_heads = tuple(map(Head, d_hiddens, d_classifiers, d_biases))
-    return total, (d_heads, d_weights, d_shared)
+    return total, aux, (d_heads, d_arrays, d_shared)
 
 
 def _add_product(total: Array, slope: Array, hidden: Array) -> Array:

@@ -13,12 +13,23 @@ from .._types import Number
 
 
 class Rows(NamedTuple):
-    """What comes with each position: a weight, a mask, and anything integer."""
+    """What comes with each position: a weight, a mask, a label, and the user's own."""
 
     weights: Array
     keep: Array
     labels: Array | None
     classes: ClassAxis = WHOLE
+    floats: tuple[Array, ...] = ()
+    """Data of the user's, [N, ...]: these are differentiated, as the weights are."""
+    others: tuple[Array, ...] = ()
+    """Integers and booleans among them."""
+
+    @property
+    def differentiable(self) -> tuple[Array, tuple[Array, ...]]:
+        return self.weights, self.floats
+
+    def with_differentiable(self, arrays: tuple[Array, tuple[Array, ...]]) -> "Rows":
+        return self._replace(weights=arrays[0], floats=arrays[1])
 
 
 class Shared(NamedTuple):

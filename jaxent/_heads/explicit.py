@@ -15,17 +15,17 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, reshard
+from jax.sharding import NamedSharding, reshard
 from jax.sharding import PartitionSpec as P
 
 from .._engine.class_axis import ClassAxis
 from .._engine.linear import Head
-from .._engine.placement import axis_names, mesh_of, spec_of
+from .._engine.placement import axis_names, is_explicit, mesh_of, spec_of
 from .._types import PyTree
 from .chunks import Shared, plan_chunks
 from .given import HeadInputs, HeadSettings, drops
 
-Core = Callable[[HeadInputs, Shared, HeadSettings], PyTree]
+Core = Callable[[HeadInputs, Shared, HeadSettings], tuple[PyTree, PyTree]]
 """A computation of a head whose arrays are whole, or one device's part of them."""
 
 
@@ -36,14 +36,16 @@ def under_shard_map(
     settings: HeadSettings,
     *,
     summed: bool,
-) -> PyTree:
-    """`core` of the head: one result a position or, summed, one for all of them."""
+) -> tuple[PyTree, PyTree]:
+    """`core` of the head: one result a position or, summed, one for all of them.
+
+    Either way what else it returns is of each position.
+    """
     hidden, classifier, _ = given.heads[0]
-    mesh = mesh_of(hidden)
-    tokens, rows = spec_of(hidden)[:-1], spec_of(classifier)[0]
-    explicit = any(kind == AxisType.Explicit for kind in mesh.axis_types)
-    if not explicit or not any((*tokens, *spec_of(hidden), *spec_of(classifier))):
+    if not is_placed(given):
         return core(given, shared, settings)
+    mesh, tokens = mesh_of(hidden), spec_of(hidden)[:-1]
+    rows = spec_of(classifier)[0]
     token_axes = axis_names(*tokens)
     # A mesh axis can divide the tokens or the classes, not both. Where it is asked to,
     # the tokens have it, and the classifier is gathered along it.
@@ -52,16 +54,25 @@ def under_shard_map(
 
     def on_each_device(given: HeadInputs, shared: Shared) -> PyTree:
         given = given._replace(classes=ClassAxis(axis_names(class_axes) or None))
-        result = core(given, shared, _local(given, settings, classifier.shape[0]))
-        return lax.psum(result, token_axes) if summed and token_axes else result
+        local = _local(given, settings, classifier.shape[0])
+        result, aux = core(given, shared, local)
+        if summed and token_axes:
+            result = lax.psum(result, token_axes)
+        return result, aux
 
     def put(spec: P, part: PyTree) -> PyTree:
         return jax.tree.map(lambda x: reshard(x, NamedSharding(mesh, spec)), part)
 
     moved = jax.tree.map(put, places, (given, shared))
-    out = P() if summed else P(*tokens)
+    out = P() if summed else P(*tokens), P(*tokens)
     run = jax.shard_map(on_each_device, mesh=mesh, in_specs=places, out_specs=out)
     return run(*moved)
+
+
+def is_placed(given: HeadInputs) -> bool:
+    """Whether the types of the head say where its arrays are: then it runs there."""
+    hidden, classifier, _ = given.heads[0]
+    return is_explicit(hidden) and any((*spec_of(hidden), *spec_of(classifier)))
 
 
 def _places(
@@ -76,7 +87,8 @@ def _places(
     whole: Any = P()
     heads = (Head(hidden, by_class, by_class),) * len(given.heads)
     shared = Shared(*[whole] * len(Shared._fields))._replace(class_weights=by_class)
-    return HeadInputs(heads, by_token, by_token, by_token, given.classes), shared
+    places = HeadInputs(heads, by_token, by_token, by_token, given.classes)
+    return places._replace(data=(by_token,) * len(given.data)), shared
 
 
 def _local(given: HeadInputs, settings: HeadSettings, classes: int) -> HeadSettings:

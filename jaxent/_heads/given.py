@@ -3,6 +3,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -14,7 +15,7 @@ from .._engine.labels import class_ids, drop, kept
 from .._engine.linear import Head
 from .._engine.placement import spread_over
 from .._errors import fail
-from .._types import AxisName, Shape
+from .._types import AxisName, PyTree, Shape
 from .chunked import BUFFERS
 from .chunks import Plan, Rows, plan_chunks
 
@@ -29,6 +30,8 @@ class HeadInputs(NamedTuple):
     where: Array | None
     weights: Array | None
     classes: ClassAxis
+    data: tuple[Array, ...] = ()
+    """What a loss of the user's own is given of each position, [*batch, ...]."""
 
 
 class HeadSettings(NamedTuple):
@@ -48,6 +51,7 @@ def given_head(
     ignore_index: int | None,
     memory: int | str | None,
     vocab_axis_name: AxisName | None,
+    data: PyTree = (),
 ) -> tuple[HeadInputs, HeadSettings]:
     """The checks that all fused heads share, and how they are cut into chunks."""
     batch = heads[0].hidden.shape[:-1]
@@ -63,7 +67,20 @@ def given_head(
     plan = _plan(heads, memory, compact=compact)
     settings = HeadSettings(plan, index, _checks.checked())
     classes = sliced(vocab_axis_name)
-    return HeadInputs(heads, labels, where, weights, classes), settings
+    each = _data(data, batch)
+    return HeadInputs(heads, labels, where, weights, classes, each), settings
+
+
+def _data(data: PyTree, batch: Shape) -> tuple[Array, ...]:
+    """The arrays of the user's own, each with the batch axes first."""
+    leaves = tuple(_checks.weights("data", x) for x in jax.tree.leaves(data))
+    for x in leaves:
+        if x.shape[: len(batch)] != batch:
+            shape = ", ".join([*map(str, batch), "..."])
+            must = f"have shape ({shape}): an entry for each position"
+            remedy = "What all positions share, the function closes over."
+            fail(ValueError, "data", must, x.shape, remedy)
+    return leaves
 
 
 def drops(where: Array | None, weights: Array | None, index: int | None) -> bool:
@@ -120,5 +137,8 @@ def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
     n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
     computed = jnp.ones(n, bool) if computed is None else computed
-    rows = Rows(factor, computed, labels, given.classes)
+    data = [x.reshape(n, *x.shape[len(batch) :]) for x in given.data]
+    floats = tuple(x for x in data if jnp.issubdtype(x.dtype, jnp.floating))
+    others = tuple(x for x in data if not jnp.issubdtype(x.dtype, jnp.floating))
+    rows = Rows(factor, computed, labels, given.classes, floats, others)
     return Flat(tuple(heads), rows, batch)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
 
 from .._engine.elementary import tanh
@@ -17,15 +17,16 @@ from .._engine.labels import class_ids, drop, kept
 from .._engine.means import divided
 from .._engine.pair_losses import cross_entropy_of, integer_label_loss, regularized
 from .._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
-from .._types import Reduction
+from .._types import PyTree, Reduction, Shape
 from .chunked import chunked_map, chunked_sum
 from .chunks import Rows, Shared
 from .explicit import under_shard_map
 from .given import HeadInputs, HeadSettings, flatten_batch
 from .kernels.fused_head import How, head_numbers
 
-RowLoss = Callable[[tuple[Array, ...], Rows, Shared], Array]
-"""(logits [C, V] of each head, rows, shared numbers) -> one loss a position."""
+RowLoss = Callable[[tuple[Array, ...], Rows, Shared], tuple[Array, PyTree]]
+"""(logits [C, V] of each head, rows, shared numbers) -> one loss a position, and what
+else there is to know of each, not differentiated."""
 
 
 def reduced(
@@ -35,32 +36,51 @@ def reduced(
     settings: HeadSettings,
     reduction: Reduction,
     loss: RowLoss,
-) -> Array:
-    """A loss of a fused head: in one sweep if it is reduced, in two if it is not."""
+) -> tuple[Array, PyTree]:
+    """A loss of a fused head: in one sweep if it is reduced, in two if it is not.
+
+    And what else it tells of each position, from the same sweep.
+    """
     shared = jax.tree.map(jnp.asarray, shared)
 
     # From the inside out: `weighted` are a chunk's losses; `values` are those of all
     # chunks, `total` is their sum, and `under_shard_map` computes it where arrays are.
-    def weighted(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
-        values = loss(logits, rows, shared)
-        return product(rows.weights, drop(values, rows.keep))
+    def weighted(
+        logits: tuple[Array, ...], rows: Rows, shared: Shared
+    ) -> tuple[Array, PyTree]:
+        values, aux = loss(logits, rows, shared)
+        aux = jax.tree.map(lambda x: _kept_rows(lax.stop_gradient(x), rows.keep), aux)
+        return product(rows.weights, drop(values, rows.keep)), aux
 
-    def values(given: HeadInputs, shared: Shared, settings: HeadSettings) -> Array:
+    def values(given: HeadInputs, shared: Shared, settings: HeadSettings):
         heads, rows, batch = flatten_batch(given, settings)
-        losses = chunked_map(weighted, settings.plan, heads, rows, shared)
-        return losses.reshape(batch)
+        found = chunked_map(weighted, settings.plan, heads, rows, shared)
+        return _with_batch(found, batch)
 
-    def summed(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
-        return jnp.sum(weighted(logits, rows, shared))
+    def summed(logits: tuple[Array, ...], rows: Rows, shared: Shared):
+        losses, aux = weighted(logits, rows, shared)
+        return jnp.sum(losses), aux
 
-    def total(given: HeadInputs, shared: Shared, settings: HeadSettings) -> Array:
-        heads, rows, _ = flatten_batch(given, settings)
-        return chunked_sum(summed, settings.plan, heads, rows, shared)
+    def total(given: HeadInputs, shared: Shared, settings: HeadSettings):
+        heads, rows, batch = flatten_batch(given, settings)
+        value, aux = chunked_sum(summed, settings.plan, heads, rows, shared)
+        return value, _with_batch(aux, batch)
 
     if reduction == "none":
         return under_shard_map(values, given, shared, settings, summed=False)
-    loss_total = under_shard_map(total, given, shared, settings, summed=True)
-    return _divided(loss_total, given, settings, reduction)
+    value, aux = under_shard_map(total, given, shared, settings, summed=True)
+    return _divided(value, given, settings, reduction), aux
+
+
+def _kept_rows(x: Array, keep: Array) -> Array:
+    """x [C, ...], of any dtype, zeros where its position is dropped."""
+    keep = keep.reshape(-1, *(1,) * (x.ndim - 1))
+    return jnp.where(keep, x, jnp.zeros_like(x))
+
+
+def _with_batch(rows: PyTree, batch: Shape) -> PyTree:
+    """Arrays [N, ...] of each position as [*batch, ...]."""
+    return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), rows)
 
 
 # For a loss that is always the same object: one made anew would be compiled anew, and
@@ -115,9 +135,9 @@ def linear_statistics(
     def values(given: HeadInputs, shared: Shared, settings: HeadSettings):
         heads, rows, batch = flatten_batch(given, settings)
         s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
-        return jax.tree.map(lambda x: x.reshape(batch), s)
+        return _with_batch(s, batch), ()
 
-    return under_shard_map(values, given, shared, settings, summed=False)
+    return under_shard_map(values, given, shared, settings, summed=False)[0]
 
 
 def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
@@ -130,7 +150,9 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     return jnp.where(forbidden, -jnp.inf, capped)
 
 
-def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
+def cross_entropy_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: Shared
+) -> tuple[Array, PyTree]:
     assert rows.labels is not None
     x = _capped(logits[0], shared.softcap)
     inputs = ClassInputs(
@@ -141,9 +163,10 @@ def cross_entropy_rows(logits: tuple[Array, ...], rows: Rows, shared: Shared) ->
         z_loss=shared.z_loss,
         classes=rows.classes,
     )
-    return integer_label_loss(
+    losses = integer_label_loss(
         inputs, checked=None, axis=(1,), ignore_index=None, loss=cross_entropy_of
     )
+    return losses, ()
 
 
 def statistics_rows(
@@ -152,24 +175,13 @@ def statistics_rows(
     assert rows.labels is not None
     x = _capped(logits[0], shared.softcap)
     s = softmax_statistics_of(x, rows.labels, rows.classes)
-    return jax.tree.map(lambda a: jnp.where(rows.keep, a, jnp.zeros_like(a)), s)
+    return jax.tree.map(lambda x: _kept_rows(x, rows.keep), s)
 
 
-def own_rows(
-    function: Callable[..., Array],
-    logits: tuple[Array, ...],
-    rows: Rows,
-    shared: Shared,
-) -> Array:
-    """`function` of arrays of one position, and constants."""
-    every = statistics_rows(logits, rows, shared)
-    # The function was traced for one position (chunks have several sizes).
-    each = jax.vmap(lambda s: function(s, *shared.constants))
-    return each(jax.tree.map(lambda a: a[:, None], every))[:, 0]
-
-
-def kl_rows(logits: tuple[Array, ...], rows: Rows, shared: Shared) -> Array:
+def kl_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: Shared
+) -> tuple[Array, PyTree]:
     """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
     temperature = jnp.asarray(shared.temperature, logits[0].dtype)
     student, teacher = (x / temperature for x in logits)
-    return kl_of_logits(teacher, student, rows.classes)
+    return kl_of_logits(teacher, student, rows.classes), ()
