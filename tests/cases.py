@@ -359,6 +359,7 @@ class Loss(NamedTuple):
     limit: float = math.inf
     """f(0)."""
     slope_at_zero: float = -1.0
+    """Where p is 0."""
     signed: bool = False
     """Whether rounding can make it negative."""
 
