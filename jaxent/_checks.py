@@ -8,13 +8,15 @@ checked only under `jax.experimental.checkify`.
 import math
 import operator
 import sys
+from typing import SupportsIndex
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import checkify
 from jax.typing import ArrayLike
 
-from ._errors import fail, quoted
+from ._errors import fail, quoted, shown
 from ._types import Axis, Shape
 
 
@@ -22,10 +24,13 @@ def array(argument: str, x: ArrayLike) -> Array:
     if isinstance(x, Array):
         return x
     try:
-        return jnp.asarray(x)
-    except (TypeError, ValueError):
+        # Text could be the name of a dtype.
+        return jnp.asarray(None if isinstance(x, (str, bytes)) else x)
+    except (TypeError, ValueError, OverflowError):
         remedy = "Pass a JAX or NumPy array, or nested lists of numbers."
-        fail(TypeError, argument, "be an array", type(x).__name__, remedy)
+        dtype = getattr(x, "dtype", None)
+        got = type(x).__name__ + (f" of {dtype}" if dtype is not None else "")
+        fail(TypeError, argument, "be an array", got, remedy)
 
 
 def floats(argument: str, x: ArrayLike) -> Array:
@@ -47,16 +52,20 @@ def integers(argument: str, x: ArrayLike) -> Array:
 def weights(argument: str, x: ArrayLike) -> Array:
     """Numbers that multiply: of any real dtype, integers and booleans too."""
     x = array(argument, x)
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+    real = jnp.issubdtype(x.dtype, jnp.number) or x.dtype == jnp.bool_
+    if not real or jnp.issubdtype(x.dtype, jnp.complexfloating):
         remedy = "Take `.real`, or `jnp.abs` of it."
         fail(TypeError, argument, "be real numbers", x, remedy)
     return x
 
 
-def mask(argument: str, x: ArrayLike) -> Array:
+def mask(
+    argument: str, x: ArrayLike, otherwise: str = "multipliers are `weights`"
+) -> Array:
+    """Booleans; `otherwise` says where to put numbers that multiply."""
     x = array(argument, x)
     if x.dtype != jnp.bool_:
-        remedy = f"Write `{argument} != 0`; multipliers are `weights`."
+        remedy = f"Write `{argument} != 0`; {otherwise}."
         fail(TypeError, argument, "be booleans, True to keep", x, remedy)
     return x
 
@@ -70,21 +79,37 @@ def same_shape(argument: str, x: Array, shape: Shape, like: str):
 
 def axes(axis: Axis, argument: str, x: Array) -> Shape:
     """The axes, counted from 0, of the array `x` called `argument`."""
-    given = axis if isinstance(axis, tuple) else (axis,)
-    if not all(hasattr(a, "__index__") for a in given):
-        remedy = "Name the class axis, or the axes that labels are flat indices of."
-        fail(TypeError, "axis", "be an int or a tuple of ints", axis, remedy)
-    found = tuple(operator.index(a) % max(x.ndim, 1) for a in given)
-    inside = all(-x.ndim <= a < x.ndim for a in given)
-    if not given or not inside or len(set(found)) < len(given):
+    given = [integer(a) for a in (axis if isinstance(axis, tuple) else (axis,))]
+    known = [a for a in given if a is not None]
+    last = "-1 is the last axis."
+    if len(known) < len(given):
+        fail(TypeError, "axis", "be an int or a tuple of ints", shown(axis), last)
+    found = tuple(a % max(x.ndim, 1) for a in known)
+    inside = all(-x.ndim <= a < x.ndim for a in known)
+    if not known or not inside or len(set(found)) < len(known):
         must = f"name axes of `{argument}`, of shape {x.shape}, each once"
-        fail(ValueError, "axis", must, axis, "-1 is the last axis.")
+        fail(ValueError, "axis", must, axis, last)
     return found
+
+
+def integer(x: object) -> int | None:
+    """A Python integer, or None for what is none: a traced one is not known yet."""
+    try:
+        return operator.index(x) if isinstance(x, SupportsIndex) else None
+    except TypeError:
+        return None
+
+
+def has_axes(argument: str, x: Array, of: str = "classes") -> Array:
+    if x.ndim == 0:
+        remedy = f"It is a single number: add the axis of the {of}."
+        fail(ValueError, argument, "have an axis", x.shape, remedy)
+    return x
 
 
 def class_axes(axis: Axis, argument: str, x: Array) -> tuple[Shape, Shape]:
     """The axes of the classes, and the shape without them: that of a loss."""
-    found = axes(axis, argument, x)
+    found = axes(axis, argument, has_axes(argument, x))
     if any(x.shape[a] == 0 for a in found):
         remedy = "A distribution over nothing has no value."
         must = f"have at least one class along axis {axis}"
@@ -106,6 +131,11 @@ def positions(where: ArrayLike | None, shape: Shape, full: Shape = ()) -> Array 
     return where
 
 
+def meets(x: Shape, y: Shape) -> bool:
+    """Whether arrays of the two shapes broadcast against each other."""
+    return all(a == b or 1 in (a, b) for a, b in zip(x[::-1], y[::-1], strict=False))
+
+
 def fits(x: Array, shape: Shape) -> bool:
     """Whether `x` broadcasts to the shape."""
     pairs = zip(x.shape[::-1], shape[::-1], strict=False)
@@ -124,17 +154,22 @@ def classes(class_where: ArrayLike | None, like: Array) -> Array | None:
     return class_where
 
 
-def broadcastable(argument: str, x: ArrayLike, like: Array) -> Array:
+def broadcastable(
+    argument: str, x: ArrayLike, like: Array, name: str = "the logits'"
+) -> Array:
+    """Numbers that broadcast to the array that is called `name`."""
     x = weights(argument, x)
     if not fits(x, like.shape):
-        must = f"broadcast to the logits' shape {like.shape}"
+        must = f"broadcast to {name} shape {like.shape}"
         remedy = "Give one number, one per last axis, or one per element."
         fail(ValueError, argument, must, x.shape, remedy)
     return x
 
 
-def class_ids(labels: ArrayLike, shape: Shape, full: Shape) -> Array:
-    """Integer labels of the given shape; `full` is the logits' shape."""
+def class_ids(
+    labels: ArrayLike, shape: Shape, full: Shape, name: str = "the logits'"
+) -> Array:
+    """Integer labels of the given shape; `full` is that of what is called `name`."""
     labels = array("labels", labels)
     one_hot = "For class probabilities use `jaxent.softmax_cross_entropy`."
     if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -145,9 +180,19 @@ def class_ids(labels: ArrayLike, shape: Shape, full: Shape) -> Array:
         remedy = one_hot if labels.shape == full else "Give one class id per position."
         if labels.shape == (*shape, 1):
             remedy = "Drop the last axis: `labels[..., 0]`."
-        must = f"have shape {shape} (the logits' without the class axis)"
+        must = f"have shape {shape} ({name} without the class axis)"
         fail(ValueError, "labels", must, labels.shape, remedy)
     return labels
+
+
+def key(argument: str, x: Array) -> Array:
+    """One random key, of either kind that JAX has."""
+    try:
+        jax.eval_shape(jax.random.bits, x)
+    except (TypeError, ValueError):
+        remedy = "Pass a key such as `jax.random.key(0)`."
+        fail(TypeError, argument, "be one JAX random key", shown(x), remedy)
+    return x
 
 
 def several_class_ids(labels: ArrayLike, batch: Shape) -> Array:
@@ -174,12 +219,15 @@ def distributions(argument: str, x: ArrayLike, like: Array, name: str) -> Array:
     return weights(argument, x)
 
 
-def per_class(x: ArrayLike | None, count: int) -> Array | None:
+def per_class(
+    x: ArrayLike | None,
+    count: int,
+    remedy: str = "Weights of positions go to `jaxent.reduce(weights=...)`.",
+) -> Array | None:
     if x is None:
         return None
     x = weights("class_weights", x)
     if x.shape != (count,):
-        remedy = "Weights of positions go to `jaxent.reduce(weights=...)`."
         must = f"have shape {(count,)}, one weight a class"
         fail(ValueError, "class_weights", must, x.shape, remedy)
     return x

@@ -62,7 +62,7 @@ def _translated(text: str, names: Names) -> str:
     """The text with the arguments it quotes, in backticks, by their other names."""
     if not names:
         return text
-    name = re.compile(rf"(?<![\w.])({'|'.join(names)})\b")
+    name = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, names))})\b(?!\.\w)")
 
     def quoted(span: re.Match) -> str:
         return name.sub(lambda m: names[m[0]], span[0])
@@ -148,34 +148,43 @@ def _door(function: Callable[P, R], names: Names) -> Callable[P, R]:
             mistake = _not_entered(function, args, options)
         finally:
             _OUTERMOST.reset(token)
-        raise mistake if outer else mistake.error(here.name) from None
+        if outer:
+            raise mistake
+        raise mistake.error(_shown(function, args, mistake.argument)) from None
 
     return cast(Callable[P, R], call)
 
 
-def _shown(function: Callable, args: tuple) -> str:
-    """The name that the shop window has it under, such as `jaxent.samplers.uniform`."""
+def _shown(function: Callable, args: tuple, argument: str = "") -> str:
+    """The name that the shop window has it under, such as `jaxent.samplers.uniform`.
+
+    An argument that a method does not have is one that its object was made with.
+    """
     owner, _, name = function.__qualname__.rpartition(".")
     rooms = function.__module__.split(".")
     parts = [*itertools.takewhile(lambda room: not room.startswith("_"), rooms)]
     if owner:
         parts.append(owner if isinstance(args[0], type) else type(args[0]).__name__)
+        first = re.split(r"[.\[]", argument, maxsplit=1)[0]
+        if first in getattr(args[0], "__dataclass_fields__", {}):
+            return ".".join(parts)
     return ".".join([*parts, *([] if name.startswith("__") else [name])])
 
 
 def _not_entered(function: Callable, args: tuple, options: dict) -> Refusal:
     """What Python refuses a call for, told as all else is."""
-    parameters = inspect.signature(function).parameters
+    parameters = dict(inspect.signature(function).parameters)
+    if parameters.pop("self", None):
+        args = args[1:]
     by_name = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
     arrays = [n for n in parameters if n not in by_name]
     takes = f"It takes {', '.join(arrays)}" if arrays else "It takes"
     takes += f"; by name {', '.join(by_name)}." if by_name else "."
-    takes = takes.replace("self, ", "")
     for name, x in options.items():
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, 1)
             remedy = f"Did you mean `{near[0]}`? {takes}" if near else takes
-            return Refusal(TypeError, name, "be an argument it has", _short(x), remedy)
+            return Refusal(TypeError, name, "be an argument it has", shown(x), remedy)
         if name in arrays[: len(args)]:
             return Refusal(TypeError, name, "be given once", "it twice", takes)
     if len(args) > len(arrays):
@@ -188,6 +197,6 @@ def _not_entered(function: Callable, args: tuple, options: dict) -> Refusal:
     return Refusal(TypeError, missing, "be given", "nothing", takes)
 
 
-def _short(x: object) -> object:
+def shown(x: object) -> object:
     """An array is told by its dtype and shape; else what Python writes, cut short."""
     return x if isinstance(x, Array) else textwrap.shorten(repr(x), 60)

@@ -5,12 +5,13 @@ import math
 import operator
 import re
 from numbers import Real
-from typing import SupportsIndex, get_args
+from typing import get_args
 
 import jax.numpy as jnp
 from jax import Array
 
-from ._errors import fail
+from ._checks import integer
+from ._errors import fail, shown
 from ._types import Implementation
 
 FORMULA = "The docstring has its formula."
@@ -22,7 +23,7 @@ def number(argument: str, x: object, bounds: tuple[float, float]) -> float | Arr
         return x
     if isinstance(x, bool) or not isinstance(x, Real):
         remedy = "Pass a Python number, or a float scalar such as a schedule's value."
-        fail(TypeError, argument, "be one real number", x, remedy)
+        fail(TypeError, argument, "be one real number", shown(x), remedy)
     value, (low, high) = float(x), bounds
     if not low <= value <= high or math.isinf(value):
         must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
@@ -32,10 +33,10 @@ def number(argument: str, x: object, bounds: tuple[float, float]) -> float | Arr
 
 def count(argument: str, x: object, low: int) -> int:
     """A Python integer from `low` up."""
-    if isinstance(x, bool) or not isinstance(x, SupportsIndex):
+    value = None if isinstance(x, bool) else integer(x)
+    if value is None:
         remedy = "It is a size, and fixed when the call is traced."
-        fail(TypeError, argument, "be one integer", repr(x), remedy)
-    value = operator.index(x)
+        fail(TypeError, argument, "be one integer", shown(x), remedy)
     if value < low:
         fail(ValueError, argument, f"be from {low} up", x, "It is a size.")
     return value
@@ -44,8 +45,18 @@ def count(argument: str, x: object, low: int) -> int:
 def flag(argument: str, x: object) -> bool:
     if not isinstance(x, bool):
         remedy = "It is fixed when the call is traced."
-        fail(TypeError, argument, "be True or False", x, remedy)
+        fail(TypeError, argument, "be True or False", shown(x), remedy)
     return x
+
+
+def truth(argument: str, x: object) -> bool:
+    """A flag as other frameworks take it: whatever equals True or False."""
+    try:
+        known = x in (True, False)
+    except (TypeError, ValueError):
+        # A traced one, or an array of several.
+        known = False
+    return flag(argument, bool(x) if known else x)
 
 
 def cap(softcap: object) -> float | Array | None:
@@ -58,13 +69,14 @@ def option(argument: str, x: object, high: float) -> float | Array | None:
     return None if isinstance(x, float) and x == 0 else x
 
 
-def ignored(index: int | None) -> int | None:
-    if index is None:
-        return None
-    if not hasattr(index, "__index__"):
-        remedy = "Pass an int, such as -100; for several, `where` takes any mask."
-        fail(TypeError, "ignore_index", "be one integer", repr(index), remedy)
-    return operator.index(index)
+MASK = "Pass an int, such as -100; for several, `where` takes any mask."
+
+
+def ignored(index: int | None, remedy: str = MASK) -> int | None:
+    value = integer(index)
+    if index is not None and value is None:
+        fail(TypeError, "ignore_index", "be one integer", shown(index), remedy)
+    return value
 
 
 def unit(base: float | None) -> float:
@@ -78,9 +90,9 @@ def unit(base: float | None) -> float:
 
 
 def one_of(argument: str, x: object, allowed: tuple[str, ...]):
-    if x not in allowed:
+    if not isinstance(x, str) or x not in allowed:
         must = "be one of " + ", ".join(map(repr, allowed))
-        fail(ValueError, argument, must, repr(x), "The docstring defines them.")
+        fail(ValueError, argument, must, shown(x), "The docstring defines them.")
 
 
 def kernels(implementation: object, **only_xla: object) -> str | None:
