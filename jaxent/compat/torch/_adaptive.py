@@ -3,19 +3,21 @@
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from ... import _checks
+from ... import _checks, _options
 from ..._engine.class_axis import WHOLE
 from ..._engine.exact import widen
 from ..._engine.statistics import class_pairs
-from ..._errors import door, fail
+from ..._errors import door, fail, shown
 from ..._softmax import softmax_cross_entropy_with_integer_labels
 from ._reduction import NAMES
 
@@ -85,11 +87,11 @@ def adaptive_log_softmax(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py; Grave et al. (2017).
     """
-    ends = (0, *cutoffs, n_classes)
-    if not cutoffs or any(a >= b for a, b in itertools.pairwise(ends)):
-        must = f"increase from 1 to at most n_classes − 1 = {n_classes - 1}"
-        remedy = "They are where the clusters begin."
-        fail(ValueError, "cutoffs", must, cutoffs, remedy)
+    key = _checks.key("key", key)
+    in_features = _options.count("in_features", in_features, 1)
+    ends = _ends(cutoffs, _options.count("n_classes", n_classes, 2))
+    cutoffs, divisor = ends[1:-1], _divisor(div_value)
+    head_bias = _options.truth("head_bias", head_bias)
     keys = iter(jax.random.split(key, 2 + 2 * len(cutoffs)))
 
     def uniform(*shape: int) -> Array:
@@ -97,7 +99,7 @@ def adaptive_log_softmax(
         return jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound)
 
     head = uniform(cutoffs[0] + len(cutoffs), in_features)
-    ranks = [int(in_features // div_value ** (i + 1)) for i in range(len(cutoffs))]
+    ranks = [int(in_features // divisor ** (i + 1)) for i in range(len(cutoffs))]
     tail = tuple(
         (uniform(rank, in_features), uniform(end - start, rank))
         for rank, (start, end) in zip(ranks, itertools.pairwise(ends[1:]), strict=True)
@@ -105,6 +107,74 @@ def adaptive_log_softmax(
     bound = 1 / math.sqrt(in_features)
     bias = jax.random.uniform(next(keys), head.shape[:1], minval=-bound, maxval=bound)
     return AdaptiveLogSoftmax(head, tail, bias if head_bias else None)
+
+
+def _ends(cutoffs: Sequence[int], n_classes: int) -> tuple[int, ...]:
+    """0, the cutoffs and the number of classes, which increase."""
+    remedy = "They are where the clusters begin."
+    given = list(cutoffs) if isinstance(cutoffs, Iterable) else [None]
+    ends = [0, *map(_checks.integer, given), n_classes]
+    known = [end for end in ends if end is not None]
+    if len(known) < len(ends):
+        fail(TypeError, "cutoffs", "be a tuple of ints", shown(cutoffs), remedy)
+    if not given or any(a >= b for a, b in itertools.pairwise(known)):
+        must = f"increase from 1 to at most n_classes − 1 = {n_classes - 1}"
+        fail(ValueError, "cutoffs", must, cutoffs, remedy)
+    return tuple(known)
+
+
+def _divisor(div_value: float) -> float:
+    value = _options.positive("div_value", div_value)
+    if isinstance(value, Tracer):
+        remedy = "Shapes depend on it: it is fixed when the call is traced."
+        fail(TypeError, "div_value", "be one Python number", value, remedy)
+    if value <= 0:
+        fail(ValueError, "div_value", "be above 0", value, _options.FORMULA)
+    return float(value)
+
+
+def _logits(input: ArrayLike, parameters: AdaptiveLogSoftmax) -> tuple[Array, list]:
+    """The activations, and the logits that they and the parameters make."""
+    if not isinstance(parameters, AdaptiveLogSoftmax):
+        remedy = "Make them by `jaxent.compat.torch.adaptive_log_softmax`."
+        kind = type(parameters).__name__
+        fail(TypeError, "parameters", "be an AdaptiveLogSoftmax", kind, remedy)
+    _shapes(parameters)
+    x = _checks.has_axes("input", _checks.floats("input", input), "features")
+    width = parameters.head.shape[1]
+    if x.shape[-1] != width:
+        must = f"have {width} features on its last axis, `in_features`"
+        remedy = "Those of `parameters.head[0]`."
+        fail(ValueError, "input", must, x.shape, remedy)
+    return x, parameters.logits(x)
+
+
+def _shapes(parameters: AdaptiveLogSoftmax):
+    """The weights fit each other."""
+    head, tail, bias = parameters
+    width = _width("parameters.head", head, "shortlist + clusters")
+    if bias is not None:
+        bias = _checks.floats("parameters.head_bias", bias)
+        name = "parameters.head[:, 0]"
+        _checks.same_shape("parameters.head_bias", bias, head.shape[:1], name)
+    if not isinstance(tail, tuple) or any(len(pair) != 2 for pair in tail):
+        must = "be a tuple, of two weights for each cluster"
+        fail(TypeError, "parameters.tail", must, shown(tail), AS_MADE)
+    for i, (first, last) in enumerate(tail):
+        _width(f"parameters.tail[{i}][0]", first, "rank", width)
+        _width(f"parameters.tail[{i}][1]", last, "classes", first.shape[0])
+
+
+def _width(argument: str, x: Array, rows: str, width: int | None = None) -> int:
+    """The length of the last of two axes, which may be known already."""
+    x = _checks.floats(argument, x)
+    if x.ndim != 2 or width not in (None, x.shape[1]):
+        must = f"have shape ({rows}, {'in_features' if width is None else width})"
+        fail(ValueError, argument, must, x.shape, AS_MADE)
+    return x.shape[1]
+
+
+AS_MADE = "Keep the shapes that `jaxent.compat.torch.adaptive_log_softmax` gives."
 
 
 @door(**NAMES)
@@ -134,10 +204,9 @@ def adaptive_log_softmax_with_loss(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py.
     """
-    x = _checks.floats("input", input)
+    x, (head, *clusters) = _logits(input, parameters)
     y = _checks.integers("target", target)
     _checks.same_shape("target", y, x.shape[:-1], "input[..., 0]")
-    head, *clusters = parameters.logits(x)
     own, losses = y, []
     for i, (start, logits) in enumerate(
         zip(parameters.cutoffs, clusters, strict=False)
@@ -172,8 +241,8 @@ def adaptive_log_prob(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py.
     """
-    x = _checks.floats("input", input)
-    head, *clusters = (-class_pairs(widen(a)).nll for a in parameters.logits(x))
+    _, logits = _logits(input, parameters)
+    head, *clusters = (-class_pairs(widen(a)).nll for a in logits)
     n = parameters.shortlist
     within = [a + head[..., n + i, None] for i, a in enumerate(clusters)]
     return jnp.concatenate([head[..., :n], *within], axis=-1)

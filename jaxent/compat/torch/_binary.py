@@ -2,17 +2,19 @@
 """Elementwise losses: binary, focal, divergence and Gaussian."""
 
 import math
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from ... import _checks
+from ... import _checks, _options
 from ..._divergence import kl_divergence, kl_divergence_with_log_targets
 from ..._engine.exact import widen, widen_both, xlog1py, xlogy
-from ..._errors import door
+from ..._errors import door, fail, shown
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._sigmoid import sigmoid_focal_loss as focal_loss
 from ..._types import Number
@@ -98,6 +100,8 @@ def binary_cross_entropy_with_logits(
     """
     reduction = chosen(reduction, size_average, reduce)
     x, y = _checks.paired(("input", "target"), input, target)
+    if pos_weight is not None:
+        pos_weight = _checks.broadcastable("pos_weight", pos_weight, x, "`input`'s")
     losses = sigmoid_binary_cross_entropy(x, y, pos_weight=pos_weight)
     return reduced(_multiplied(losses, weight), reduction)
 
@@ -130,6 +134,7 @@ def multilabel_soft_margin_loss(
     """
     reduction = chosen(reduction, size_average, reduce)
     x, y = _checks.paired(("input", "target"), input, target)
+    _checks.has_axes("input", x)
     losses = _multiplied(sigmoid_binary_cross_entropy(x, y), weight)
     return reduced(jnp.sum(losses, axis=-1) / x.shape[-1], reduction)
 
@@ -162,8 +167,17 @@ def sigmoid_focal_loss(
     """
     reduction = chosen(reduction)
     x, y = _checks.paired(("inputs", "targets"), inputs, targets)
-    losses = focal_loss(x, y, alpha=None if alpha < 0 else alpha, gamma=gamma)
+    losses = focal_loss(x, y, alpha=_balance(alpha), gamma=gamma)
     return reduced(losses, reduction)
+
+
+def _balance(alpha: float) -> float | None:
+    """α, unless it is negative, which is known before anything is traced."""
+    if isinstance(alpha, Tracer) or not isinstance(alpha, (Real, Array)):
+        remedy = "A negative number is off; a traced one has no sign yet."
+        fail(TypeError, "alpha", "be one Python number", shown(alpha), remedy)
+    several = isinstance(alpha, Array) and alpha.ndim > 0
+    return alpha if several or alpha >= 0 else None
 
 
 @door(**NAMES)
@@ -199,6 +213,11 @@ def kl_div(
     allowed = (*REDUCTIONS, "batchmean")
     reduction = chosen(reduction, size_average, reduce, allowed)
     x, t = (_checks.floats(*a) for a in (("input", input), ("target", target)))
+    if not _checks.meets(x.shape, t.shape):
+        must = f"broadcast against `input`, of shape {x.shape}"
+        remedy = "Their axes must be equal or 1, counted from the last."
+        fail(ValueError, "target", must, t.shape, remedy)
+    log_target = _options.truth("log_target", log_target)
     shape = jnp.broadcast_shapes(x.shape, t.shape)
     # A last axis of one class: the divergence of each element by itself.
     pair = (jnp.broadcast_to(a, shape)[..., None] for a in (x, t))
@@ -241,12 +260,14 @@ def gaussian_nll_loss(
     """
     reduction = chosen(reduction)
     x = widen(_checks.floats("input", input))
-    t = _checks.broadcastable("target", target, x)
+    t = _checks.broadcastable("target", target, x, "`input`'s")
     v = _checks.weights("var", var)
     v = v[..., None] if v.ndim and v.shape == x.shape[:-1] else v
-    v = _checks.broadcastable("var", v, x)
+    v = _checks.broadcastable("var", v, x, "`input`'s")
+    least = _options.number("eps", eps, (0.0, math.inf))
+    full = _options.truth("full", full)
     t, v = (jnp.broadcast_to(a.astype(x.dtype), x.shape) for a in (t, v))
-    v += lax.stop_gradient(jnp.maximum(v, eps) - v)
+    v += lax.stop_gradient(jnp.maximum(v, least) - v)
     losses = (xlogy(jnp.ones_like(v), v) + (x - t) ** 2 / v) / 2
     return reduced(losses + full * math.log(2 * math.pi) / 2, reduction)
 
@@ -254,5 +275,5 @@ def gaussian_nll_loss(
 def _multiplied(losses: Array, weight: ArrayLike | None) -> Array:
     if weight is None:
         return losses
-    w = _checks.broadcastable("weight", weight, losses)
+    w = _checks.broadcastable("weight", weight, losses, "`input`'s")
     return losses * jnp.broadcast_to(w.astype(losses.dtype), losses.shape)

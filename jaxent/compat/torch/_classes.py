@@ -16,8 +16,8 @@ from ..._labels import smooth_labels
 from ..._linear import linear_softmax_cross_entropy
 from ..._probabilities import negative_log_likelihood
 from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
-from ..._types import Number
-from ._reduction import NAMES, chosen, reduced
+from ..._types import Number, Shape
+from ._reduction import NAMES, chosen, class_weights, reduced
 
 
 @door(**NAMES)
@@ -57,17 +57,18 @@ def cross_entropy(
     """
     reduction = chosen(reduction, size_average, reduce)
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)
+    index = _ignored(ignore_index)
     x, y, axis = _classes(input, target)
-    w = _checks.per_class(weight, x.shape[axis])
+    w = class_weights(weight, x.shape[axis])
     if jnp.issubdtype(y.dtype, jnp.floating):
-        if ignore_index >= 0:
+        if index >= 0:
             remedy = "Zero the rows of `target` instead."
             must = "be negative (off) where `target` holds probabilities"
-            fail(ValueError, "ignore_index", must, ignore_index, remedy)
+            fail(ValueError, "ignore_index", must, index, remedy)
         y = y if alpha is None else smooth_labels(y, alpha, axis=axis)
         losses = softmax_cross_entropy(x, y, axis=axis, class_weights=w)
         return reduced(losses, reduction)
-    keep, weights = _counted(x, y, w, ignore_index)
+    keep, weights = _counted(x, y, w, index)
     losses = softmax_cross_entropy_with_integer_labels(
         x, y, axis=axis, where=keep, class_weights=w
     )
@@ -109,9 +110,10 @@ def nll_loss(
     Source: torch 2.13, torch/nn/functional.py.
     """
     reduction = chosen(reduction, size_average, reduce)
+    index = _ignored(ignore_index)
     x, y, axis = _classes(input, target, integer=True)
-    w = _checks.per_class(weight, x.shape[axis])
-    keep, weights = _counted(x, y, w, ignore_index)
+    w = class_weights(weight, x.shape[axis])
+    keep, weights = _counted(x, y, w, index)
     losses = negative_log_likelihood(x, y, axis=axis, where=keep, class_weights=w)
     return reduced(losses, reduction, weights)
 
@@ -159,25 +161,52 @@ def linear_cross_entropy(
     """
     del options
     reduction = chosen(reduction)
-    x = _checks.floats("input", input)
-    kernel = _checks.floats("linear_weight", linear_weight)
+    x, kernel, bias = _head(input, linear_weight, linear_bias)
     y = _checks.array("target", target)
-    index = -100 if ignore_index is None else ignore_index
-    if kernel.ndim == 2 and jnp.issubdtype(y.dtype, jnp.integer):
-        _, weights = _counted(x, y, weight, index)
+    w = class_weights(weight, kernel.shape[0])
+    index = -100 if ignore_index is None else _ignored(ignore_index)
+    full = (*x.shape[:-1], *kernel.shape[:-1])
+    fused = kernel.ndim == 2 and not jnp.issubdtype(y.dtype, jnp.floating)
+    axis = len(full) - 1 if fused else min(1, len(full) - 1)
+    _target(y, full, axis, ("the logits without their classes", "the logits"))
+    if fused:
+        _, weights = _counted(x, y, w, index)
         losses = linear_softmax_cross_entropy(
-            x, kernel, y, bias=linear_bias, ignore_index=index, class_weights=weight,
+            x, kernel, y, bias=bias, ignore_index=index, class_weights=w,
             label_smoothing=label_smoothing,
             reduction="none" if reduction == "none" else "sum",
         )  # fmt: skip
         return losses / jnp.sum(weights) if reduction == "mean" else losses
     rows = kernel.reshape(math.prod(kernel.shape[:-1]), kernel.shape[-1])
-    logits = (x @ rows.T).reshape(*x.shape[:-1], *kernel.shape[:-1])
-    if linear_bias is not None:
-        logits += jnp.broadcast_to(linear_bias, logits.shape)
-    return cross_entropy(
-        logits, y, weight, None, index, None, reduction, label_smoothing
-    )
+    logits = (x @ rows.T).reshape(full)
+    if bias is not None:
+        logits += jnp.broadcast_to(bias, logits.shape)
+    return cross_entropy(logits, y, w, None, index, None, reduction, label_smoothing)
+
+
+def _head(
+    input: ArrayLike, linear_weight: ArrayLike, linear_bias: ArrayLike | None
+) -> tuple[Array, Array, Array | None]:
+    """The arrays of a linear layer, shapes checked."""
+    x = _checks.has_axes("input", _checks.floats("input", input), "features")
+    kernel = _checks.floats("linear_weight", linear_weight)
+    if kernel.ndim < 2 or kernel.shape[-1] != x.shape[-1]:
+        must = f"have shape (C, {x.shape[-1]}), or (C, d1, ..., {x.shape[-1]})"
+        remedy = "Its last axis is that of `input`, as in `torch.nn.Linear`."
+        fail(ValueError, "linear_weight", must, kernel.shape, remedy)
+    if linear_bias is None:
+        return x, kernel, None
+    bias = _checks.floats("linear_bias", linear_bias)
+    _checks.same_shape("linear_bias", bias, kernel.shape[:-1], "linear_weight[..., 0]")
+    return x, kernel, bias
+
+
+def _ignored(index: int) -> int:
+    remedy = "Pass an int; to ignore several ids, set them to it in `target`."
+    value = _options.ignored(index, remedy)
+    if value is None:
+        fail(TypeError, "ignore_index", "be one integer", index, remedy)
+    return value
 
 
 def _classes(
@@ -188,13 +217,44 @@ def _classes(
     y = _checks.array("target", target)
     axis = min(1, x.ndim - 1)
     _checks.class_axes(axis, "input", x)
-    y = _checks.integers("target", y) if integer else y
-    if jnp.issubdtype(y.dtype, jnp.floating):
-        _checks.same_shape("target", y, x.shape, "input")
-    else:
-        shape = x.shape[:axis] + x.shape[axis + 1 :]
-        _checks.same_shape("target", y, shape, "input[:, 0]")
-    return x, y, axis
+    like = ("`input[:, 0]`" if axis else "`input[0]`", "`input`")
+    if integer:
+        return x, _class_ids(y, x.shape, axis, like[0], ALONE), axis
+    return x, _target(y, x.shape, axis, like), axis
+
+
+ALONE = "For probabilities use `jaxent.compat.torch.cross_entropy`, of logits."
+EITHER = "Probabilities are floats: `target.astype(jnp.float32)`."
+
+
+def _target(y: Array, full: Shape, axis: int, like: tuple[str, str]) -> Array:
+    """Class ids, or probabilities of the logits' shape `full`; `like` has names."""
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        return _class_ids(y, full, axis, like[0], EITHER)
+    shape = full[:axis] + full[axis + 1 :]
+    if y.shape == shape:
+        remedy = "Floats are probabilities, one a class; ids: `target.astype(int)`."
+        fail(TypeError, "target", "be integers, to be class ids", y, remedy)
+    if y.shape != full:
+        must = f"have shape {full} (that of {like[1]}), to be probabilities"
+        remedy = f"Class ids are integers, of shape {shape}."
+        fail(ValueError, "target", must, y.shape, remedy)
+    return y
+
+
+def _class_ids(y: Array, full: Shape, axis: int, like: str, soft: str) -> Array:
+    """Class ids; `soft` says what probabilities, of the logits' shape, are for."""
+    shape = full[:axis] + full[axis + 1 :]
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        remedy = soft if y.shape == full else "Cast ids: `target.astype(int)`."
+        fail(TypeError, "target", "be integer class ids", y, remedy)
+    if y.shape != shape:
+        remedy = soft if y.shape == full else "Give one class id per position."
+        if y.size == math.prod(shape):
+            remedy = f"Reshape it: `target.reshape({shape})`."
+        must = f"have shape {shape} (that of {like})"
+        fail(ValueError, "target", must, y.shape, remedy)
+    return y
 
 
 def _counted(

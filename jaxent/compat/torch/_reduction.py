@@ -3,8 +3,9 @@
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from ... import _options
+from ... import _checks, _options
 
 NAMES = {
     **dict.fromkeys(("logits", "probs", "log_probs", "log_predictions"), "input"),
@@ -22,6 +23,9 @@ def chosen(
     allowed: tuple[str, ...] = REDUCTIONS,
 ) -> str:
     """The reduction, unless one of torch's two old flags overrides it."""
+    for name, flag in (("size_average", size_average), ("reduce", reduce)):
+        if flag is not None:
+            _options.truth(name, flag)
     if size_average is not None or reduce is not None:
         mean = "sum" if size_average is False else "mean"
         return "none" if reduce is False else mean
@@ -37,3 +41,9 @@ def reduced(values: Array, reduction: str, weights: Array | None = None) -> Arra
     if reduction == "sum":
         return total
     return total / (values.size if weights is None else jnp.sum(weights))
+
+
+def class_weights(weight: ArrayLike | None, count: int) -> Array | None:
+    """torch's `weight` of losses over classes."""
+    remedy = 'For weights of positions multiply the losses of reduction="none".'
+    return _checks.per_class(weight, count, remedy)
