@@ -10,6 +10,13 @@ from ..._errors import door
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
 
+SOFT = {
+    "jaxent.softmax_cross_entropy": (
+        "jaxent.compat.tensorflow.softmax_cross_entropy_with_logits"
+    )
+}
+"""Where to go with probabilities."""
+
 
 @door
 def sigmoid_cross_entropy_with_logits(
@@ -67,6 +74,7 @@ def weighted_cross_entropy_with_logits(
     """
     del name
     x, z = _checks.paired(("logits", "labels"), logits, labels)
+    pos_weight = _checks.broadcastable("pos_weight", pos_weight, x)
     return sigmoid_binary_cross_entropy(x, z, pos_weight=pos_weight)
 
 
@@ -103,10 +111,34 @@ def softmax_cross_entropy_with_logits(
     return softmax_cross_entropy(x, q, axis=axis)
 
 
-softmax_cross_entropy_with_logits_v2 = softmax_cross_entropy_with_logits
-
-
 @door
+def softmax_cross_entropy_with_logits_v2(
+    labels: Float[ArrayLike, "..."],
+    logits: Float[ArrayLike, "..."],
+    axis: int = -1,
+    name: str | None = None,
+) -> Float[Array, "..."]:
+    """The same by TensorFlow 1's second name for it.
+
+    Args:
+      labels: q ≥ 0, shape of `logits`.
+      logits: x.
+      axis: the class axis.
+    Returns:
+      One loss a position.
+    Raises:
+      TypeError, ValueError: logits that are not floats, or shapes that differ.
+    Example:
+      >>> jaxent.compat.tensorflow.softmax_cross_entropy_with_logits_v2(
+      ...     jnp.array([[0.7, 0.2, 0.1]]), jnp.array([[1.2, -0.8, -0.5]]))
+      Array([0.8461], dtype=float32)
+
+    Source: TensorFlow 2.21, python/ops/nn_ops.py.
+    """
+    return softmax_cross_entropy_with_logits(labels, logits, axis, name)
+
+
+@door(**SOFT)
 def sparse_softmax_cross_entropy_with_logits(
     labels: Int[ArrayLike, "*batch"],
     logits: Float[ArrayLike, "*batch classes"],
@@ -130,5 +162,6 @@ def sparse_softmax_cross_entropy_with_logits(
     """
     del name
     x = _checks.floats("logits", logits)
+    x = _checks.has_axes("logits", x)
     y = _checks.class_ids(labels, x.shape[:-1], x.shape)
     return softmax_cross_entropy_with_integer_labels(x, y)

@@ -15,13 +15,12 @@ Arguments that all share:
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks, _options, samplers
-from ..._errors import door, fail
+from ..._errors import door, fail, shown
 from ..._sampled import nce_loss as nce
 from ..._sampled import (
     rank_sampled_softmax_cross_entropy,
@@ -29,12 +28,14 @@ from ..._sampled import (
 )
 from ..._sampling.candidates import Candidates
 from ..._types import Number
+from ._shards import whole
 
 NAMES = {
     "hidden": "inputs",
     "classifier": "weights",
     "bias": "biases",
     "candidates": "sampled_values",
+    "sampled_softmax_cross_entropy": "jaxent.compat.tensorflow.sampled_softmax_loss",
 }
 Sampled = Candidates | tuple[ArrayLike, ArrayLike, ArrayLike]
 
@@ -78,11 +79,11 @@ def sampled_softmax_loss(
     Source: TensorFlow 2.21, python/ops/nn_impl.py.
     """
     del name
-    ids = _labels(labels, num_true)
+    x, ids = _positions(inputs, labels, num_true)
     drawn = _drawn(sampled_values, key, ids, num_sampled, num_classes)
     return sampled_softmax_cross_entropy(
-        jnp.asarray(inputs), _whole(weights, num_classes, partition_strategy),
-        ids, bias=_whole(biases, num_classes, partition_strategy),
+        x, whole("weights", weights, num_classes, partition_strategy),
+        ids, bias=whole("biases", biases, num_classes, partition_strategy),
         candidates=drawn, remove_accidental_hits=remove_accidental_hits,
     )  # fmt: skip
 
@@ -123,11 +124,11 @@ def nce_loss(
     Source: TensorFlow 2.21, python/ops/nn_impl.py.
     """
     del name
-    ids = _labels(labels, num_true)
+    x, ids = _positions(inputs, labels, num_true)
     drawn = _drawn(sampled_values, key, ids, num_sampled, num_classes)
     return nce(
-        jnp.asarray(inputs), _whole(weights, num_classes, partition_strategy),
-        ids, bias=_whole(biases, num_classes, partition_strategy),
+        x, whole("weights", weights, num_classes, partition_strategy),
+        ids, bias=whole("biases", biases, num_classes, partition_strategy),
         candidates=drawn, remove_accidental_hits=remove_accidental_hits,
     )  # fmt: skip
 
@@ -173,37 +174,56 @@ def rank_sampled_softmax_loss(
 
     Source: TensorFlow 1.15, contrib/nn/python/ops/sampling_ops.py.
     """
-    ids = _labels(labels, num_true)
+    x, ids = _positions(inputs, labels, num_true)
     if sampled_values is None:
+        sampled, classes = _sizes(num_sampled, num_classes)
         drawn, _ = samplers.learned_unigram(
-            _key(key), ids, num_sampled=num_sampled, num_classes=num_classes,
+            _key(key), ids, num_sampled=sampled, num_classes=classes,
             counts=counts,
         )  # fmt: skip
     else:
         drawn = _drawn(sampled_values, key, ids, num_sampled, num_classes)
     return rank_sampled_softmax_cross_entropy(
-        jnp.asarray(inputs), _whole(weights, num_classes, partition_strategy),
-        ids, bias=_whole(biases, num_classes, partition_strategy),
+        x, whole("weights", weights, num_classes, partition_strategy),
+        ids, bias=whole("biases", biases, num_classes, partition_strategy),
         candidates=drawn, num_resampled=num_resampled,
         temperature=resampling_temperature,
         remove_accidental_hits=remove_accidental_hits,
     )  # fmt: skip
 
 
-def _labels(labels: ArrayLike, num_true: int) -> Array:
-    ids = _checks.integers("labels", labels)
-    if ids.ndim != 2 or ids.shape[1] != num_true:
-        remedy = "Add the axis: `labels[:, None]`."
-        must = f"have shape (batch, {num_true}), `num_true` ids a position"
+def _positions(
+    inputs: ArrayLike, labels: ArrayLike, num_true: int
+) -> tuple[Array, Array]:
+    """The activations, and `num_true` labels for each."""
+    x, ids = _checks.floats("inputs", inputs), _checks.integers("labels", labels)
+    if x.ndim != 2:
+        remedy = "Flatten the positions to one axis, of the labels too."
+        fail(ValueError, "inputs", "have shape (batch, dim)", x.shape, remedy)
+    shape = x.shape[0], _options.count("num_true", num_true, 1)
+    if ids.shape != shape:
+        remedy = "`num_true` is the length of its last axis."
+        if ids.ndim == 1:
+            remedy = "Add the axis: `labels[:, None]`."
+        must = f"have shape {shape}, `num_true` ids for each of `inputs`"
         fail(ValueError, "labels", must, ids.shape, remedy)
-    return ids
+    return x, ids
+
+
+def _sizes(num_sampled: int, num_classes: int) -> tuple[int, int]:
+    classes = _options.count("num_classes", num_classes, 1)
+    sampled = _options.count("num_sampled", num_sampled, 1)
+    if sampled > classes:
+        remedy = "Each is drawn once: draw fewer, or pass `sampled_values`."
+        fail(ValueError, "num_sampled", f"be at most {classes}", sampled, remedy)
+    return sampled, classes
 
 
 def _key(key: Array | None) -> Array:
     if key is None:
         remedy = "Pass a key such as `jax.random.key(0)`, or `sampled_values`."
         fail(ValueError, "key", "be a JAX random key", key, remedy)
-    return key
+    return _checks.key("key", key)
 
 
 def _drawn(
@@ -215,23 +235,23 @@ def _drawn(
 ) -> Candidates:
     """What was drawn; or now, as TensorFlow draws if it is given nothing."""
     if sampled is not None:
-        return Candidates(*(jnp.asarray(part) for part in sampled))
-    return samplers.log_uniform(
-        _key(key), ids, num_sampled=num_sampled, num_classes=num_classes
-    )
+        return _given(sampled, ids)
+    count, classes = _sizes(num_sampled, num_classes)
+    return samplers.log_uniform(_key(key), ids, num_sampled=count, num_classes=classes)
 
 
-def _whole(
-    given: ArrayLike | Sequence[ArrayLike], num_classes: int, strategy: str
-) -> Array:
-    """The rows of shards in the order of their ids."""
-    _options.one_of("partition_strategy", strategy, ("mod", "div"))
-    if not isinstance(given, (list, tuple)):
-        return jnp.asarray(given)
-    shards = [jnp.asarray(shard) for shard in given]
-    rows = jnp.concatenate(shards)
-    if strategy == "div":
-        return rows
-    starts = [sum(s.shape[0] for s in shards[:i]) for i in range(len(shards))]
-    ids = jnp.arange(num_classes)
-    return rows[jnp.asarray(starts)[ids % len(shards)] + ids // len(shards)]
+def _given(sampled: Sampled, labels: Array) -> Candidates:
+    """What the caller drew."""
+    if not isinstance(sampled, (tuple, list)) or len(sampled) != 3:
+        must = "be three arrays: the ids, their labels' and their own expected counts"
+        remedy = "Pass what a sampler of `jaxent.samplers` returns, or a `key`."
+        fail(TypeError, "sampled_values", must, shown(sampled), remedy)
+    names = [f"sampled_values[{i}]" for i in range(3)]
+    ids = _checks.integers(names[0], sampled[0])
+    if ids.ndim != 1:
+        remedy = "All positions share one draw."
+        fail(ValueError, names[0], "have shape (num_sampled,)", ids.shape, remedy)
+    own, drawn = (_checks.floats(*a) for a in zip(names[1:], sampled[1:], strict=True))
+    _checks.same_shape(names[1], own, labels.shape, "labels")
+    _checks.same_shape(names[2], drawn, ids.shape, names[0])
+    return Candidates(ids, own, drawn)

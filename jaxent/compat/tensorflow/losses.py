@@ -9,6 +9,8 @@ Arguments that all share:
 - `scope`, `loss_collection`: accepted and ignored.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -23,6 +25,7 @@ from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._types import Number
 from ..._types import Reduction as OurReduction
 from ._nn import (
+    SOFT,
     softmax_cross_entropy_with_logits,
     sparse_softmax_cross_entropy_with_logits,
 )
@@ -155,7 +158,11 @@ def softmax_cross_entropy(
     return compute_weighted_loss(losses, weights, scope, loss_collection, reduction)
 
 
-@door
+@door(
+    **dict.fromkeys(
+        (*SOFT, *SOFT.values()), "jaxent.compat.tensorflow.losses.softmax_cross_entropy"
+    )
+)
 def sparse_softmax_cross_entropy(
     labels: Int[ArrayLike, "..."],
     logits: Float[ArrayLike, "*batch classes"],
@@ -181,7 +188,7 @@ def sparse_softmax_cross_entropy(
 
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
-    x = _checks.floats("logits", logits)
+    x = _checks.has_axes("logits", _checks.floats("logits", logits))
     y = _checks.array("labels", labels)
     y = y[..., 0] if y.ndim == x.ndim and y.shape[-1] == 1 else y
     w = _checks.weights("weights", weights)
@@ -221,7 +228,8 @@ def log_loss(
     """
     names = ("predictions", "labels")
     p, y = widen_both(*_checks.paired(names, predictions, labels))
+    added = _options.number("epsilon", epsilon, (0.0, math.inf))
     # XLA would add ε to the 1, and round it.
     absent = lax.optimization_barrier(1 - p)
-    losses = -xlogy(y, p + epsilon) - xlogy(1 - y, absent + epsilon)
+    losses = -xlogy(y, p + added) - xlogy(1 - y, absent + added)
     return compute_weighted_loss(losses, weights, scope, loss_collection, reduction)
