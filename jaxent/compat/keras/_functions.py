@@ -14,7 +14,17 @@ from ..._errors import door, fail
 from ..._probabilities import binary_cross_entropy, categorical_cross_entropy
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._softmax import softmax_cross_entropy
-from ._inputs import EPSILON, NAMES, clipped, normalized, pair, smoothed
+from ._inputs import (
+    EPSILON,
+    NAMES,
+    axes,
+    checked,
+    class_ids,
+    clipped,
+    normalized,
+    pair,
+    smoothed,
+)
 
 
 @door(**NAMES)
@@ -40,11 +50,12 @@ def binary_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
+    checked(from_logits=from_logits)
     t, p = pair(y_true, y_pred)
-    t = smoothed(t, label_smoothing, 2)
+    t, averaged = smoothed(t, label_smoothing, 2), axes(axis, p)
     if from_logits:
-        return jnp.mean(sigmoid_binary_cross_entropy(p, t), axis=axis)
-    return jnp.mean(binary_cross_entropy(clipped(p), t), axis=axis)
+        return jnp.mean(sigmoid_binary_cross_entropy(p, t), axis=averaged)
+    return jnp.mean(binary_cross_entropy(clipped(p), t), axis=averaged)
 
 
 @door(**NAMES)
@@ -72,7 +83,9 @@ def categorical_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
+    checked(from_logits=from_logits)
     t, p = pair(y_true, y_pred)
+    _checks.class_axes(axis, "y_pred", p)
     t = smoothed(t, label_smoothing, t.shape[-1])
     if from_logits:
         return softmax_cross_entropy(p, t, axis=axis)
@@ -115,13 +128,14 @@ def sparse_with_mask(
     axis: int,
 ) -> tuple[Array, Array | None]:
     """The losses, and the mask that Keras attaches to them if it ignores a class."""
+    checked(from_logits=from_logits, ignore_class=ignore_class)
     p = widen(_checks.floats("y_pred", y_pred))
-    if axis not in (-1, p.ndim - 1):
+    if axes(axis, p) != (p.ndim - 1,):
         remedy = "Move the classes there: `jnp.moveaxis`."
         fail(ValueError, "axis", "be the last axis", axis, remedy)
     y = _checks.weights("y_true", y_true)
     y = y[..., 0] if y.ndim == p.ndim and y.shape[-1] == 1 else y
-    ids = _checks.class_ids(y.astype(jnp.int32), p.shape[:-1], p.shape)
+    ids = class_ids(y, p)
     kept = None if ignore_class is None else ids != ignore_class
     labels = one_hot(ids, p)
     if from_logits:
@@ -173,4 +187,5 @@ def poisson(
     Source: Keras 3.15, src/losses/losses.py.
     """
     t, p = pair(y_true, y_pred)
+    _checks.has_axes("y_pred", p, "outputs")
     return jnp.mean(p - xlogy(t, p + EPSILON), axis=-1)

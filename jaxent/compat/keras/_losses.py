@@ -17,10 +17,17 @@ from jax.typing import ArrayLike
 from ... import _checks, _options
 from ..._errors import door
 from . import _functions, _robust
-from ._inputs import NAMES
-from ._reduction import REDUCTIONS, reduced, same_rank
+from ._inputs import NAMES, checked, made
+from ._reduction import REDUCTIONS, fitting, reduced, same_rank
 
 DEFAULT = "sum_over_batch_size"
+SOFT = {
+    "weights": "sample_weight",
+    **dict.fromkeys(
+        ("jaxent.softmax_cross_entropy", NAMES["jaxent.softmax_cross_entropy"]),
+        "jaxent.compat.keras.CategoricalCrossentropy",
+    ),
+}
 
 
 class Loss(abc.ABC):
@@ -30,7 +37,9 @@ class Loss(abc.ABC):
 
     @door
     def __post_init__(self):
-        _options.one_of("reduction", self.reduction or "none", REDUCTIONS)
+        reduction = "none" if self.reduction is None else self.reduction
+        _options.one_of("reduction", reduction, REDUCTIONS)
+        checked(**vars(self))
 
     @abc.abstractmethod
     def call(self, y_true: Array, y_pred: Array) -> Array:
@@ -40,7 +49,7 @@ class Loss(abc.ABC):
         """The losses, and which of them count."""
         return self.call(y_true, y_pred), None
 
-    @door(**NAMES)
+    @door(**NAMES | SOFT)
     def __call__(
         self,
         y_true: ArrayLike,
@@ -52,11 +61,12 @@ class Loss(abc.ABC):
         t, p = same_rank(t, _checks.floats("y_pred", y_pred))
         losses, kept = self.with_mask(t, p)
         if mask is not None:
-            mask = _checks.mask("mask", mask)
+            mask = fitting("mask", _checks.mask("mask", mask), losses)
             kept = mask if kept is None else mask & kept
         return reduced(losses, sample_weight, kept, self.reduction)
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class BinaryCrossentropy(Loss):
     """`keras.losses.BinaryCrossentropy`, of `binary_crossentropy`.
@@ -80,6 +90,7 @@ class BinaryCrossentropy(Loss):
         )
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class BinaryFocalCrossentropy(Loss):
     """`keras.losses.BinaryFocalCrossentropy`, of `binary_focal_crossentropy`."""
@@ -101,6 +112,7 @@ class BinaryFocalCrossentropy(Loss):
         )  # fmt: skip
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class CategoricalCrossentropy(Loss):
     """`keras.losses.CategoricalCrossentropy`, of `categorical_crossentropy`."""
@@ -118,11 +130,12 @@ class CategoricalCrossentropy(Loss):
         )
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class CategoricalFocalCrossentropy(Loss):
     """`keras.losses.CategoricalFocalCrossentropy`, of the function of that name."""
 
-    alpha: float = 0.25
+    alpha: ArrayLike = 0.25
     gamma: float = 2.0
     from_logits: bool = False
     label_smoothing: float = 0.0
@@ -138,6 +151,7 @@ class CategoricalFocalCrossentropy(Loss):
         )  # fmt: skip
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class SparseCategoricalCrossentropy(Loss):
     """`keras.losses.SparseCategoricalCrossentropy`, of class ids.
@@ -167,6 +181,7 @@ class SparseCategoricalCrossentropy(Loss):
         return self.with_mask(y_true, y_pred)[0]
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class CategoricalGeneralizedCrossEntropy(Loss):
     """`keras.losses.CategoricalGeneralizedCrossEntropy`, of class ids."""
@@ -180,6 +195,7 @@ class CategoricalGeneralizedCrossEntropy(Loss):
         return _robust.categorical_generalized_cross_entropy(y_true, y_pred, self.q)
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class KLDivergence(Loss):
     """`keras.losses.KLDivergence`, of `kl_divergence`."""
@@ -192,6 +208,7 @@ class KLDivergence(Loss):
         return _functions.kl_divergence(y_true, y_pred)
 
 
+@made
 @dataclasses.dataclass(frozen=True)
 class Poisson(Loss):
     """`keras.losses.Poisson`, of `poisson`."""

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from ... import _checks
 from ..._engine.means import ratio
+from ..._errors import fail
 from ..._reduce import reduce
 
 REDUCTIONS = (
@@ -28,6 +29,16 @@ def same_rank(x: Array, y: Array) -> tuple[Array, Array]:
     return x, y
 
 
+def fitting(argument: str, x: Array, losses: Array) -> Array:
+    """Weights or a mask that broadcast against the losses."""
+    values, repaired = same_rank(losses, x)
+    if not _checks.meets(values.shape, repaired.shape):
+        must = f"broadcast against the losses, of shape {losses.shape}"
+        remedy = "Its axes must be equal or 1, counted from the last."
+        fail(ValueError, argument, must, x.shape, remedy)
+    return x
+
+
 def masked(weights: Array | None, mask: Array | None, reduction: str) -> Array | None:
     """Sample weights times the mask, which a mean by count scales to the kept."""
     if mask is None:
@@ -37,6 +48,7 @@ def masked(weights: Array | None, mask: Array | None, reduction: str) -> Array |
         kept *= ratio(jnp.asarray(mask.size, kept.dtype), jnp.sum(kept))
     if weights is None:
         return kept
+    fitting("sample_weight", weights, kept)
     kept, weights = same_rank(kept, weights.astype(jnp.float32))
     shape = jnp.broadcast_shapes(kept.shape, weights.shape)
     return jnp.broadcast_to(kept, shape) * jnp.broadcast_to(weights, shape)
@@ -60,6 +72,7 @@ def reduced(
     weights = None
     if sample_weight is not None:
         weights = _checks.weights("sample_weight", sample_weight)
+        fitting("sample_weight", weights, values)
     weights = masked(weights, mask, reduction)
     if weights is not None:
         values, weights = same_rank(values, weights)

@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """`keras.losses`' functions that weigh by confidence: focal and generalised."""
 
+from typing import cast
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from ... import _checks, _options
+from ... import _checks
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import box_cox, power, sigmoid_pair, widen, xlogy
 from ..._engine.statistics import class_pairs
 from ..._engine.sums import one_hot
 from ..._errors import door
 from ..._probabilities import binary_cross_entropy
-from ._inputs import NAMES, clipped, normalized, pair, smoothed
+from ..._types import Number
+from ._inputs import (
+    NAMES,
+    axes,
+    bounded,
+    checked,
+    class_ids,
+    clipped,
+    normalized,
+    pair,
+    smoothed,
+)
 
 
 @door(**NAMES)
@@ -47,8 +60,13 @@ def binary_focal_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
+    checked(
+        apply_class_balancing=apply_class_balancing, gamma=gamma,
+        from_logits=from_logits,
+    )  # fmt: skip
     t, p = pair(y_true, y_pred)
-    t = smoothed(t, label_smoothing, 2)
+    _checks.broadcastable("alpha", alpha, p, "`y_pred`'s")
+    t, averaged = smoothed(t, label_smoothing, 2), axes(axis, p)
     one_minus_p = 1 - p
     if from_logits:
         _, one_minus_p, p = sigmoid_pair(p)
@@ -56,14 +74,14 @@ def binary_focal_crossentropy(
     losses = power(wrong, gamma) * binary_cross_entropy(clipped(p), t)
     if apply_class_balancing:
         losses *= t * alpha + (1 - t) * (1 - alpha)
-    return jnp.mean(losses, axis=axis)
+    return jnp.mean(losses, axis=averaged)
 
 
 @door(**NAMES)
 def categorical_focal_crossentropy(
     y_true: ArrayLike,
     y_pred: Float[ArrayLike, "..."],
-    alpha: float = 0.25,
+    alpha: ArrayLike = 0.25,
     gamma: float = 2.0,
     from_logits: bool = False,
     label_smoothing: float = 0.0,
@@ -74,7 +92,7 @@ def categorical_focal_crossentropy(
     Logits are made probabilities, which are clipped like theirs.
 
     Args:
-      alpha: α, a factor of the whole.
+      alpha: α, a factor of the whole; or one a class, on the last axis.
       gamma: γ ≥ 0.
       label_smoothing: `(1−α)·y + α/C`, with C the length of the last axis.
     Returns:
@@ -88,12 +106,19 @@ def categorical_focal_crossentropy(
 
     Source: Keras 3.15, src/losses/losses.py.
     """
+    checked(gamma=gamma, from_logits=from_logits)
     t, p = pair(y_true, y_pred)
+    classes, _ = _checks.class_axes(axis, "y_pred", p)
+    balance = _checks.broadcastable("alpha", alpha, p, "`y_pred`'s")
     t = smoothed(t, label_smoothing, t.shape[-1])
-    axes, _ = _checks.class_axes(axis, "y_pred", p)
-    t, p = (classes_last(a, axes) for a in (t, p))
+    shape = p.shape
+    t, p = (classes_last(a, classes) for a in (t, p))
     p = normalized(class_pairs(p).prob if from_logits else p, -1)
-    return -alpha * jnp.sum(power(1 - p, gamma) * xlogy(t, p), axis=-1)
+    terms = power(1 - p, gamma) * xlogy(t, p)
+    if balance.ndim == 0:
+        return -cast(Number, alpha) * jnp.sum(terms, axis=-1)
+    balance = classes_last(jnp.broadcast_to(balance, shape), classes)
+    return -jnp.sum(balance.astype(terms.dtype) * terms, axis=-1)
 
 
 @door(**NAMES)
@@ -117,10 +142,9 @@ def categorical_generalized_cross_entropy(
 
     Source: Keras 3.15, src/losses/losses.py; Zhang & Sabuncu (2018).
     """
-    exponent = _options.number("q", q, (0.0, 1.0))
+    exponent = bounded("q", q)
     p = widen(_checks.floats("y_pred", y_pred))
-    y = _checks.weights("y_true", y_true).astype(jnp.int32)
-    hit = one_hot(_checks.class_ids(y, p.shape[:-1], p.shape), p)
+    hit = one_hot(class_ids(y_true, p), p)
     own = jnp.sum(jnp.where(hit, p, 0), axis=-1)
     safe = jnp.where(own == 0, 1, own)
     nll = -xlogy(jnp.ones_like(safe), safe)

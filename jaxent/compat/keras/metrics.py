@@ -22,11 +22,18 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from ... import _checks
-from ..._errors import door
+from ..._errors import door, fail
 from ..._reduce import WeightedMean
 from . import _functions
-from ._inputs import NAMES
+from ._inputs import NAMES, checked, made
 from ._reduction import masked, same_rank, weighted
+
+SOFT = {
+    "weights": "sample_weight",
+    "jaxent.softmax_cross_entropy": (
+        "jaxent.compat.keras.metrics.CategoricalCrossentropy"
+    ),
+}
 
 
 def _nothing() -> WeightedMean:
@@ -39,11 +46,15 @@ class Metric(abc.ABC):
 
     state: WeightedMean = dataclasses.field(default_factory=_nothing, kw_only=True)
 
+    @door
+    def __post_init__(self):
+        checked(**vars(self))
+
     @abc.abstractmethod
     def losses(self, y_true: Array, y_pred: Array) -> tuple[Array, Array | None]:
         """The losses, and which of them count."""
 
-    @door(**NAMES)
+    @door(**NAMES | SOFT)
     def update(
         self,
         y_true: ArrayLike,
@@ -57,8 +68,10 @@ class Metric(abc.ABC):
         weights = None
         if sample_weight is not None:
             weights = _checks.weights("sample_weight", sample_weight)
+            _leading("sample_weight", weights, values)
         if mask is not None:
-            weights = masked(weights, _checks.mask("mask", mask), "sum")
+            mask = _leading("mask", _checks.mask("mask", mask), values)
+            weights = masked(weights, mask, "sum")
         if weights is not None:
             weights = masked(weights, kept, "sum")
         added = self.state.merge(_samplewise(values, weights))
@@ -71,6 +84,16 @@ class Metric(abc.ABC):
     def result(self) -> Array:
         """The mean so far; 0 of nothing."""
         return self.state.value
+
+
+def _leading(argument: str, x: Array, losses: Array) -> Array:
+    """Weights or a mask of the first axes of the losses."""
+    values, repaired = same_rank(losses, x)
+    if not _checks.fits(repaired, values.shape[: repaired.ndim]):
+        must = f"broadcast to the first axes of the losses, of shape {losses.shape}"
+        remedy = "Give one number a sample, or one a loss."
+        fail(ValueError, argument, must, x.shape, remedy)
+    return x
 
 
 def _samplewise(values: Array, weights: Array | None) -> WeightedMean:
@@ -94,6 +117,7 @@ def _option(default: Any) -> Any:
 
 
 @jax.tree_util.register_dataclass
+@made
 @dataclasses.dataclass(frozen=True)
 class BinaryCrossentropy(Metric):
     """`keras.metrics.BinaryCrossentropy`.
@@ -118,6 +142,7 @@ class BinaryCrossentropy(Metric):
 
 
 @jax.tree_util.register_dataclass
+@made
 @dataclasses.dataclass(frozen=True)
 class CategoricalCrossentropy(Metric):
     """`keras.metrics.CategoricalCrossentropy`."""
@@ -136,6 +161,7 @@ class CategoricalCrossentropy(Metric):
 
 
 @jax.tree_util.register_dataclass
+@made
 @dataclasses.dataclass(frozen=True)
 class SparseCategoricalCrossentropy(Metric):
     """`keras.metrics.SparseCategoricalCrossentropy`, of class ids."""
@@ -153,6 +179,7 @@ class SparseCategoricalCrossentropy(Metric):
 
 
 @jax.tree_util.register_dataclass
+@made
 @dataclasses.dataclass(frozen=True)
 class KLDivergence(Metric):
     """`keras.metrics.KLDivergence`."""
@@ -165,6 +192,7 @@ class KLDivergence(Metric):
 
 
 @jax.tree_util.register_dataclass
+@made
 @dataclasses.dataclass(frozen=True)
 class Poisson(Metric):
     """`keras.metrics.Poisson`."""
