@@ -6,18 +6,18 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from ... import _checks
+from ... import _checks, _options
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import widen
 from ..._engine.sums import one_hot
-from ..._errors import door
+from ..._errors import door, fail
 from ..._focal import poly_loss_cross_entropy as poly_loss
 from ..._sigmoid import sigmoid_binary_cross_entropy as binary_loss
 from ..._sigmoid import sigmoid_focal_loss as focal_loss
 from ..._softmax import softmax_cross_entropy as dense_loss
 from ..._softmax import softmax_statistics
-from ..._types import Axis, Number
-from ._inputs import broadcast, class_axes, kept_by
+from ..._types import Axis, Number, Shape
+from ._inputs import broadcast, class_axes, elements, kept_by
 
 
 @door
@@ -151,8 +151,8 @@ def softmax_cross_entropy_with_integer_labels(
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
     x = widen(_checks.floats("logits", logits))
-    y = _checks.integers("labels", labels)
     axes, allowed, kept = kept_by(x, axis, where)
+    y = _ids(labels, x, axes)
     x = classes_last(x, axes)
     allowed = None if allowed is None else classes_last(allowed, axes)
     shape, classes = jnp.broadcast_shapes(y.shape, x.shape[:-1]), x.shape[-1]
@@ -166,6 +166,22 @@ def softmax_cross_entropy_with_integer_labels(
     inside = jnp.any(hit & allowed, axis=-1) | ~jnp.any(hit, axis=-1)
     losses = jnp.where(inside, s.nll, s.log_normalizer - own)
     return losses if kept is None else jnp.where(kept, losses, 0)
+
+
+def _ids(labels: ArrayLike, x: Array, axes: Shape) -> Array:
+    """Class ids that broadcast against the positions of the logits."""
+    y = _checks.array("labels", labels)
+    positions = tuple(n for a, n in enumerate(x.shape) if a not in axes)
+    whole = y.shape == x.shape
+    soft = "For class probabilities use `jaxent.compat.optax.softmax_cross_entropy`."
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        remedy = soft if whole else "Cast ids: `labels.astype(jnp.int32)`."
+        fail(TypeError, "labels", "be integer class ids", y, remedy)
+    if not _checks.meets(y.shape, positions):
+        remedy = soft if whole else "Give one class id per position."
+        must = f"broadcast against the positions, of shape {positions}"
+        fail(ValueError, "labels", must, y.shape, remedy)
+    return y
 
 
 @door
@@ -224,9 +240,17 @@ def smooth_labels(
     Source: optax 0.2.8, optax/losses/_smoothing.py.
     """
     y = widen(_checks.floats("labels", labels))
-    alpha = jnp.asarray(alpha, y.dtype)
     axes = class_axes(axis, "labels", y)
-    kept = jnp.ones_like(y) if where is None else _checks.mask("where", where)
-    kept = jnp.broadcast_to(kept, y.shape).astype(y.dtype)
+    alpha = _share(alpha, y)
+    ones = jnp.ones_like(y)
+    kept = ones if where is None else elements(where, "labels", y.shape)
+    kept = kept.astype(y.dtype)
     share = alpha / jnp.sum(kept, axis=axes, keepdims=True)
     return (1 - alpha) * y + jnp.broadcast_to(share, y.shape)
+
+
+def _share(alpha: Number, y: Array) -> Array:
+    """α: a number in [0, 1], or an array, which Optax broadcasts."""
+    if isinstance(alpha, Array) and alpha.ndim:
+        return _checks.broadcastable("alpha", alpha, y, "`labels`'").astype(y.dtype)
+    return jnp.asarray(_options.number("alpha", alpha, (0.0, 1.0)), y.dtype)
