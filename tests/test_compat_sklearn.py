@@ -97,3 +97,13 @@ def test_its_errors(args, options, argument, must, got, remedy):
         sklearn.log_loss(*args, **options)
     call = f"`jaxent.compat.sklearn.log_loss({argument}=...)`"
     assert str(error.value) == f"{call} must {must}; got {got}. {remedy}"
+
+
+def test_what_is_known_is_checked_under_jit():
+    """Constants of a traced function are no tracers, and not made ones by the look."""
+
+    def loss(weight):
+        return sklearn.log_loss([0, 1], P, sample_weight=[1.0, 1.0]) * weight
+
+    plain = sklearn.log_loss([0, 1], P, sample_weight=[1.0, 1.0])
+    np.testing.assert_allclose(jax.jit(loss)(2.0), 2 * plain, rtol=1e-6)

@@ -6,19 +6,20 @@ scikit-learn's clip is that of the dtype: turn it on for the digits scikit-learn
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from .. import _checks
+from .. import _checks, _options
 from .._engine.exact import widen
 from .._engine.sums import one_hot
-from .._errors import door, fail
+from .._errors import door, fail, shown
 from .._probabilities import categorical_cross_entropy
 from .._reduce import reduce
 
@@ -63,13 +64,14 @@ def log_loss(
 
     Source: scikit-learn 1.9, sklearn/metrics/_classification.py; 1.1 for `eps`.
     """
-    p = _probabilities(y_proba if y_pred is None else y_pred, eps)
+    normalize = _options.truth("normalize", normalize)
+    p = _probabilities(_either(y_proba, y_pred), eps)
     targets = _targets(y_true, labels, p)
     weights = None
     if sample_weight is not None:
         weights = _checks.weights("sample_weight", sample_weight)
         _checks.same_shape("sample_weight", weights, p.shape[:1], "y_true")
-        if _known(weights) and not jnp.any(weights != 0):
+        if _all_zero(weights):
             remedy = "A mean over nothing has no value."
             must = "have at least one number that is not 0"
             fail(ValueError, "sample_weight", must, "zeros", remedy)
@@ -83,29 +85,63 @@ def log_loss(
     return reduce(losses, weights=weights, reduction=mean)
 
 
+def _either(y_proba: ArrayLike | None, y_pred: ArrayLike | None) -> ArrayLike:
+    """The probabilities, by their name or by their old one."""
+    if y_proba is not None and y_pred is not None:
+        remedy = "It is the old name of `y_proba`."
+        fail(ValueError, "y_pred", "be left out beside `y_proba`", "both", remedy)
+    given = y_proba if y_pred is None else y_pred
+    if given is None:
+        remedy = "Pass the probabilities of the classes."
+        fail(TypeError, "y_proba", "be given", "nothing", remedy)
+    return given
+
+
 def _known(x: Array) -> bool:
     return not isinstance(x, Tracer)
 
 
-def _probabilities(y_proba: ArrayLike | None, eps: float | None) -> Array:
+def _all_zero(weights: Array) -> bool:
+    # Under `jit` what is known would be traced by the look itself.
+    with jax.ensure_compile_time_eval():
+        return _known(weights) and not jnp.any(weights != 0)
+
+
+def _outside(p: Array) -> Array:
+    """The numbers that are no probabilities, as far as they are known."""
+    with jax.ensure_compile_time_eval():
+        return p[~((p >= 0) & (p <= 1))] if _known(p) else jnp.zeros(0)
+
+
+def _uneven(p: Array) -> bool:
+    """Whether there are rows, and are known, that do not sum to one."""
+    if not _known(p) or p.ndim == 1 or p.shape[1] == 1:
+        return False
+    tolerance = float(jnp.finfo(p.dtype).eps) ** 0.5 + 1e-8
+    with jax.ensure_compile_time_eval():
+        return bool(jnp.any(abs(jnp.sum(p, axis=1) - 1) > tolerance))
+
+
+def _probabilities(y_proba: ArrayLike, eps: float | None) -> Array:
     """p with its classes on axis 1, clipped if an old release is meant."""
-    p = _checks.weights("y_proba", jnp.zeros(0) if y_proba is None else y_proba)
+    p = _checks.weights("y_proba", y_proba)
     p = p if jnp.issubdtype(p.dtype, jnp.floating) else jnp.asarray(p, float)
     if p.ndim not in (1, 2) or p.shape[0] == 0:
         remedy = "Give each sample its probability, or a row of them."
         must = "have one or two axes, and a sample"
         fail(ValueError, "y_proba", must, p.shape, remedy)
-    if _known(p) and not jnp.all((p >= 0) & (p <= 1)):
+    wrong = _outside(p)
+    if wrong.size:
         remedy = "Pass probabilities: the softmax of logits, not logits."
-        wrong = float(p[~((p >= 0) & (p <= 1))][0])
-        fail(ValueError, "y_proba", "be in [0, 1]", wrong, remedy)
+        fail(ValueError, "y_proba", "be in [0, 1]", float(wrong[0]), remedy)
+    uneven = eps is None and _uneven(p)
     if eps is not None:
-        p = jnp.clip(widen(p), eps, 1 - eps)
+        least = _options.number("eps", eps, (0.0, 0.5))
+        p = jnp.clip(widen(p), least, 1 - least)
     if p.ndim == 1 or p.shape[1] == 1:
         p = p.reshape(-1, 1)
         p = jnp.concatenate([1 - p, p], axis=1)
-    tolerance = float(jnp.finfo(p.dtype).eps) ** 0.5 + 1e-8
-    if eps is None and _known(p) and jnp.any(abs(jnp.sum(p, axis=1) - 1) > tolerance):
+    if uneven:
         message = (
             "The y_prob values do not sum to one. Make sure to pass probabilities."
         )
@@ -115,25 +151,18 @@ def _probabilities(y_proba: ArrayLike | None, eps: float | None) -> Array:
 
 def _targets(y_true: Any, labels: Any, p: Array) -> Array:
     """The one-hot rows of the labels, or rows of weights as they are."""
-    declared = None if labels is None else _listed(labels)
+    declared = None if labels is None else _listed("labels", labels)
     if isinstance(y_true, Tracer):
-        if y_true.ndim == 2:
-            return y_true
-        classes = list(range(p.shape[1])) if declared is None else sorted(declared)
-        _count(classes, labels, p)
-        hit = y_true[:, None] == jnp.asarray(classes, y_true.dtype)[None]
-        return jnp.where(
-            jnp.any(hit, axis=1, keepdims=True), hit.astype(p.dtype), jnp.nan
-        )
-    rows = _listed(y_true)
+        return _traced_targets(y_true, declared, p)
+    rows = _listed("y_true", y_true)
     if len(rows) != p.shape[0]:
         remedy = "Give each sample its label."
         must = f"have {p.shape[0]} labels, one for each row of `y_proba`"
         fail(ValueError, "y_true", must, len(rows), remedy)
     if isinstance(rows[0], list):
-        _count(rows[0] if declared is None else declared, labels, p)
-        return jnp.asarray(rows, p.dtype)
-    classes = sorted(set(rows if declared is None else declared))
+        return _weights(rows, declared, p)
+    _sorted("y_true", rows)
+    classes = _sorted(*(("y_true", rows) if declared is None else ("labels", declared)))
     if declared is not None and classes != declared:
         message = (
             f"Labels passed were {declared}. But this function assumes labels are "
@@ -141,26 +170,70 @@ def _targets(y_true: Any, labels: Any, p: Array) -> Array:
             "that the columns of y_prob correspond to this ordering."
         )
         warnings.warn(message, UserWarning, stacklevel=3)
-    _count(classes, labels, p)
-    strangers = sorted(set(rows) - set(classes))
+    _count(classes, declared, p)
+    strangers = _sorted("y_true", [*{*rows}.difference(classes)])
     if strangers:
         remedy = "Declare every label that there is."
         must = f"be among the labels {classes}"
-        fail(ValueError, "y_true", must, strangers, remedy)
+        fail(ValueError, "y_true", must, shown(strangers), remedy)
     ids = [classes.index(row) for row in rows]
     return one_hot(jnp.asarray(ids, jnp.int32), p)
 
 
-def _listed(x: Any) -> list:
+def _traced_targets(y_true: Array, declared: list | None, p: Array) -> Array:
+    """One-hot rows of labels that are not known yet, NaN where they are none."""
+    if y_true.ndim == 2:
+        _checks.same_shape("y_true", y_true, p.shape, "y_proba")
+        return _checks.weights("y_true", y_true)
+    _checks.same_shape("y_true", y_true, p.shape[:1], "y_proba[:, 0]")
+    classes = _sorted(
+        "labels", list(range(p.shape[1])) if declared is None else declared
+    )
+    _count(classes, declared, p)
+    names = _names(classes).astype(y_true.dtype)
+    hit = y_true[:, None] == names[None]
+    return jnp.where(jnp.any(hit, axis=1, keepdims=True), hit.astype(p.dtype), jnp.nan)
+
+
+def _names(classes: Any) -> Array:
+    return _checks.weights("labels", classes)
+
+
+def _weights(rows: Any, declared: list | None, p: Array) -> Array:
+    """Rows of weights, one for each class, as they are."""
+    targets = _checks.weights("y_true", rows)
+    if targets.shape == (p.shape[0], 1):
+        remedy = "Pass the column: `y_true[:, 0]`."
+        must = "be labels, or rows of weights for the classes"
+        fail(ValueError, "y_true", must, targets.shape, remedy)
+    _checks.same_shape("y_true", targets, p.shape, "y_proba")
+    _count(rows[0] if declared is None else declared, declared, p)
+    return jnp.asarray(rows, p.dtype)
+
+
+def _listed(argument: str, x: Any) -> list:
     """A list of labels, or of rows, of an array or any sequence."""
-    made = getattr(x, "tolist", lambda: list(x))()
+    unknown = isinstance(x, (Tracer, str, bytes, dict, set))
+    made = None if unknown else getattr(x, "tolist", lambda: x)()
+    if not isinstance(made, Iterable):
+        remedy = "Pass a list or an array, known while tracing, of one label each."
+        fail(TypeError, argument, "be a sequence of labels", shown(x), remedy)
     return [list(row) if isinstance(row, tuple) else row for row in made]
 
 
-def _count(classes: list, labels: Any, p: Array):
+def _sorted(argument: str, labels: list) -> list:
+    """Each label once, in the order of their names."""
+    try:
+        return sorted(set(labels))
+    except TypeError:
+        remedy = "Make them all strings, or all numbers."
+        fail(TypeError, argument, "be labels of one kind", shown(labels), remedy)
+
+
+def _count(classes: list, declared: list | None, p: Array):
     """As many classes as columns, and at least two."""
-    argument = "y_true" if labels is None else "labels"
+    argument = "y_true" if declared is None else "labels"
     if len(classes) != p.shape[1] or len(classes) < 2:
         remedy = "Give all classes, in sorted order, by `labels=`."
         must = f"have {p.shape[1]} classes, one for each column of `y_proba`"
-        fail(ValueError, argument, must, classes, remedy)
+        fail(ValueError, argument, must, shown(classes), remedy)
