@@ -108,7 +108,7 @@ def outside(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextlib.contextmanager
 def noted(note: str) -> Iterator[None]:
-    """A mistake in what the caller's function does keeps its own words, and this note."""
+    """A mistake inside the caller's function keeps its words, and gets this note."""
     try:
         yield
     except (TypeError, ValueError) as error:

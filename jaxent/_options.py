@@ -5,10 +5,11 @@ import math
 import operator
 import re
 from numbers import Real
-from typing import get_args
+from typing import cast, get_args
 
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
 from ._checks import integer
 from ._errors import fail, shown
@@ -18,16 +19,19 @@ FORMULA = "The docstring has its formula."
 
 
 def number(argument: str, x: object, bounds: tuple[float, float]) -> float | Array:
-    """A finite scalar within bounds; a traced one is taken at its word."""
-    if isinstance(x, Array) and x.shape == () and jnp.issubdtype(x.dtype, jnp.floating):
+    """A finite real scalar within bounds; a traced one is taken at its word."""
+    dtype = getattr(x, "dtype", jnp.bool_)
+    real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+    scalar = real and getattr(x, "shape", None) == ()
+    if isinstance(x, Tracer) and scalar:
         return x
-    if isinstance(x, bool) or not isinstance(x, Real):
-        remedy = "Pass a Python number, or a float scalar such as a schedule's value."
+    if isinstance(x, bool) or not (isinstance(x, Real) or scalar):
+        remedy = "Pass a Python number, or a scalar such as a schedule's value."
         fail(TypeError, argument, "be one real number", shown(x), remedy)
-    value, (low, high) = float(x), bounds
+    value, (low, high) = float(cast(float, x)), bounds
     if not low <= value <= high or math.isinf(value):
         must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
-        fail(ValueError, argument, must, x, FORMULA)
+        fail(ValueError, argument, must, value if scalar else x, FORMULA)
     return value
 
 

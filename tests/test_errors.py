@@ -34,7 +34,7 @@ PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
 WEIGHTS = "multipliers are `weights`."
 RESHAPE = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
 SHARD_MAP = "Call it inside `jax.shard_map` over a mesh with this axis."
-SCALAR = "Pass a Python number, or a float scalar such as a schedule's value."
+SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 
 # What is called, with what; the argument named, what it must be, what it got, and
 # what to do. A TypeError is about a dtype or a Python type, a ValueError all else.
@@ -108,7 +108,6 @@ MISTAKES = [
     (FUSED, (X, X, Y), {"weights": X}, ValueError, "weights", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
     (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla', 'pallas_tpu', 'pallas_gpu'", "'cuda'", "The docstring defines them."),
     (FUSED, (X, X, Y), TPU | {"class_weights": X[0]}, NotImplementedError, "class_weights", 'be left out with implementation="pallas_tpu"', "float32[5]", 'Only "xla", the default, has it.'),
-    (FUSED, (X, X, Y), TPU | {"softcap": jnp.ones(())}, NotImplementedError, "softcap", 'be a Python number with implementation="pallas_tpu"', "float32[]", 'The kernels are compiled for it; a traced one needs "xla".'),
     (FUSED, (X.astype("float16"), X.astype("float16"), Y), TPU, NotImplementedError, "hidden", 'be float32 or bfloat16 with implementation="pallas_tpu"', "float16", 'The matrix units take no other: cast it, or use "xla".'),
     (FUSED, (X, X, Y), TPU | {"memory": "65MiB"}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "65MiB", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
     (FUSED, (X, X, Y), TPU | {"memory": 2**19}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "524288", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
@@ -201,3 +200,14 @@ def test_mistakes_are_found_while_tracing(transform, labels, got):
         transform(getattr(jaxent, IDS))(X, labels)
     remedy = "Drop the last axis: `labels[..., 0]`."
     assert str(error.value) == message(IDS, "labels", must, got, remedy)
+
+
+def test_a_kernel_takes_no_traced_softcap():
+    fused = jax.jit(lambda cap: jaxent.linear_softmax_cross_entropy(
+        X, X, Y, softcap=cap, implementation="pallas_tpu"
+    ))  # fmt: skip
+    with pytest.raises(NotImplementedError, match="softcap") as error:
+        fused(30.0)
+    must = 'be a Python number with implementation="pallas_tpu"'
+    remedy = 'The kernels are compiled for it; a traced one needs "xla".'
+    assert str(error.value) == message(FUSED, "softcap", must, "float32[]", remedy)

@@ -265,6 +265,27 @@ def test_traced_option(case, name):
     np.testing.assert_allclose(slope, true_slope, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [int, np.int8, np.float16, np.array, jnp.int32, jnp.bfloat16, jnp.array],
+    ids=lambda make: make.__name__,
+)
+@pytest.mark.parametrize("traced", [False, True])
+def test_an_option_is_any_real_scalar(make, traced):
+    """Concrete ones are held to their range, whatever they are."""
+    x, y = np.array([[3.0, 1.0, 0.0]], np.float32), np.array([1])
+    truth = oracle.softmax_focal_loss(x, y, gamma=2).astype(float)
+
+    def loss(gamma):
+        return jaxent.softmax_focal_loss(x, y, gamma=gamma)
+
+    got = (jax.jit(loss) if traced else loss)(make(2))
+    np.testing.assert_allclose(got, truth, rtol=1e-6)
+    if not traced:
+        with pytest.raises(ValueError, match=r"gamma=.* must be from 0 up"):
+            loss(make(-2))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("order", ["hessian", "jacrev_of_jacrev", "jacfwd_of_jacfwd"])
 def test_hessian_of_a_saturated_position(order, dtype):

@@ -29,11 +29,10 @@ from .explicit import is_placed
 from .given import HeadInputs
 from .losses import statistics_rows
 
-
 NOTE = (
-    "`jaxent.linear_softmax_loss` calls the function on some positions at a time. Arrays "
-    "with an entry for each position are its `*data`: it is given those entries, and "
-    "must not close over them."
+    "`jaxent.linear_softmax_loss` calls the function on some positions at a time. "
+    "Arrays with an entry for each position are its `*data`: it is given those "
+    "entries, and must not close over them."
 )
 
 
