@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo demo-sharded test lint format docs dist bench bench-quick pods \
+.PHONY: demo demo-sharded test test-quick lint format docs dist bench bench-quick pods \
 	test-matrix test-accelerators clean
 
 .venv/installed: pyproject.toml
@@ -22,6 +22,14 @@ demo-sharded: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+
+# What a change to one loss needs: its rows of the tables, and the rules of the house.
+LOSS ?= softmax_focal_loss
+HOUSE := tests/test_architecture.py tests/test_doors.py tests/test_errors.py \
+	tests/test_oracle.py tests/test_tables.py
+test-quick: .venv/installed
+	$(BIN)/python -m pytest -n $(JOBS) -q $(HOUSE)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q tests jaxent -k '$(LOSS) and not float64 and not float16'
 
 lint: .venv/installed
 	$(BIN)/ruff check .

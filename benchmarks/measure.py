@@ -7,7 +7,6 @@ from collections.abc import Callable
 from time import perf_counter
 
 import jax
-from tqdm import tqdm
 
 
 @dataclasses.dataclass
@@ -39,6 +38,9 @@ def interleaved(
 
     One that fails is left out and noted in `failed`, if that is given.
     """
+    # Here, as reading a report needs no progress bar.
+    from tqdm import tqdm
+
     compiled, result = {}, {}
     for name, f in programs.items():
         try:
