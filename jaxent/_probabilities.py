@@ -115,7 +115,7 @@ def _categorical_cross_entropy(
     p: Array, q: Array, keep: Array | None, eps: ArrayLike | None, *, axis: Shape
 ) -> Array:
     p, q = widen_both(p, q)
-    p, q = (drop(classes_last(a, axis), keep, classes=True) for a in (p, q))
+    p, q = (drop(classes_last(a, axis), keep) for a in (p, q))
     return drop(jnp.sum(-xlogy(q, _clipped(p, eps)), axis=-1), keep)
 
 
@@ -192,7 +192,7 @@ def _negative_log_likelihood(
 ) -> Array:
     log_p = classes_last(widen(log_p), axis)
     keep = kept(labels, where, ignore_index)
-    log_p = drop(log_p, keep, classes=True)
+    log_p = drop(log_p, keep)
     count = log_p.shape[-1]
     labels, poison = class_ids(checked, labels, keep, count)
     # A label out of range reads every class, so that every gradient is NaN.

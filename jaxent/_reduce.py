@@ -42,7 +42,9 @@ def reduce(
     - `"batch_mean"`: Σ w·v / (length of the first axis).
 
     A mean over nothing is 0, with gradient 0. Dropped positions, and those of weight
-    0, add exactly 0 whatever they hold (NaN and inf included). Across devices, a
+    0, add exactly 0 whatever they hold (NaN and inf included). That is so of the value:
+    what made a dropped value NaN, a label out of range for one, makes its gradient NaN
+    too, so give the mask to the loss as well. Across devices, a
     mean of means is wrong where counts differ: with `axis_name` the numerators and
     the denominators are summed first.
 

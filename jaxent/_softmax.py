@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from . import _checks, _options
 from ._engine.class_axis import allowed_logits
 from ._engine.inputs import ClassInputs, softmax_inputs
+from ._engine.labels import drop, kept
 from ._engine.pair_losses import (
     cross_entropy_of,
     distribution_label_loss,
@@ -146,7 +147,9 @@ def softmax_statistics(
     labels: Int[ArrayLike, "*batch"],
     *,
     axis: Axis = -1,
+    where: Bool[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
+    ignore_index: int | None = None,
     vocab_axis_name: AxisName | None = None,
 ) -> SoftmaxStatistics:
     """The numbers softmax losses are made of, for a loss of your own.
@@ -155,15 +158,18 @@ def softmax_statistics(
     = 1 − p_y, `log_normalizer` = log Σⱼ exp(xⱼ), `label_logit` = x_y, `entropy` =
     −Σⱼ pⱼ·log pⱼ, `top_id` = argmaxⱼ xⱼ (the first of equals), `correct` = (y is
     `top_id`). Write a loss as a function of these, rather than of p_y, and it keeps
-    their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1. Mask it with
-    `jaxent.reduce(where=...)`, not by a product: 0·NaN is NaN. What you do not use
-    is not computed, under `jit`.
+    their accuracy: `nll` and `one_minus_prob` do not vanish near p_y = 1. A position
+    that does not count is dropped here, by `where` or `ignore_index`: a mask given to
+    `jaxent.reduce` alone keeps its value out of a mean, but not a NaN of its gradient.
+    What you do not use is not computed, under `jit`.
 
     Args:
       logits: unnormalised log-probabilities, any real float dtype.
       labels: class ids in [0, classes).
       axis: the class axis, or a tuple of class axes.
+      where: positions to keep (True). Dropped: zeros and False, gradient 0.
       class_where: classes allowed (True), broadcastable to the logits.
+      ignore_index: positions with this label are dropped; any integer.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),
@@ -180,17 +186,27 @@ def softmax_statistics(
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
     inputs, axes = softmax_inputs(
-        logits, labels, axis=axis, where=None, class_where=class_where,
+        logits, labels, axis=axis, where=where, class_where=class_where,
         class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
         vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
+    index = _options.ignored(ignore_index)
     checked = _checks.checked()
-    return _softmax_statistics(inputs, checked=checked, axis=axes)
+    return _softmax_statistics(inputs, checked=checked, axis=axes, ignore_index=index)
 
 
-@functools.partial(jax.jit, static_argnames=("checked", "axis"), inline=True)
+@functools.partial(
+    jax.jit, static_argnames=("checked", "axis", "ignore_index"), inline=True
+)
 def _softmax_statistics(
-    inputs: ClassInputs, *, checked: str | None, axis: Shape
+    inputs: ClassInputs,
+    *,
+    checked: str | None,
+    axis: Shape,
+    ignore_index: int | None,
 ) -> SoftmaxStatistics:
-    x = allowed_logits(inputs.logits, axis, inputs.class_where)
-    return softmax_statistics_of(x, inputs.labels, inputs.classes, checked=checked)
+    keep = kept(inputs.labels, inputs.where, ignore_index)
+    x = drop(allowed_logits(inputs.logits, axis, inputs.class_where), keep)
+    labels = drop(inputs.labels, keep)
+    s = softmax_statistics_of(x, labels, inputs.classes, checked=checked)
+    return jax.tree.map(lambda a: drop(a, keep), s)

@@ -91,6 +91,61 @@ def test_nothing_brings_the_logits_back(f, budgets):
     assert largest_array(program) < n * v
 
 
+def own_losses(**options):
+    def f(hidden, classifier, labels):
+        return jaxent.linear_softmax_loss(
+            lambda s: s.nll * s.entropy, hidden, classifier, labels,
+            reduction="none", **options,
+        )  # fmt: skip
+
+    return f
+
+
+def statistics_of(**options):
+    def f(hidden, classifier, labels):
+        s = jaxent.linear_softmax_statistics(hidden, classifier, labels, **options)
+        return s.nll * s.entropy
+
+    return f
+
+
+def losses_of(**options):
+    return functools.partial(
+        jaxent.linear_softmax_cross_entropy, reduction="none", **options
+    )
+
+
+def distilled_of(**options):
+    def f(hidden, classifier, labels):
+        del labels
+        teacher = 2 * hidden, classifier
+        return jaxent.linear_kl_divergence(
+            hidden, classifier, *teacher, reduction="none", **options
+        )
+
+    return f
+
+
+@pytest.mark.parametrize("memory", ["1MB", "4MB"])
+@pytest.mark.parametrize(
+    "make",
+    [losses_of, statistics_of, own_losses, distilled_of],
+    ids=lambda make: make.__name__,
+)
+def test_a_gradient_per_position_keeps_no_classifier_a_chunk(make, memory):
+    """It kept one for each: the smaller the budget, the more memory it took.
+
+    Of two heads the gradients are two, and each is added up in two arrays beside it.
+    """
+    n, d, v = 1024, 256, 8192
+    step = jax.value_and_grad(per_position(make(memory=memory)), argnums=(0, 1))
+    program = compiled(step, n, d, v)
+    assert largest_array(program) <= v * d
+    budget = {"1MB": 1e6, "4MB": 4e6}[memory]
+    rows = n * (6 * d + 32) * 4
+    assert temporaries(program) <= 4 * budget + 6 * v * d * 4 + rows
+
+
 def test_evaluation_pays_for_no_gradient():
     """A quarter of the gradient's chunk, and one product instead of three."""
     n, d, v = 4096, 64, 50257

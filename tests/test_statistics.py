@@ -148,3 +148,26 @@ def test_a_loss_of_your_own_leaves_nothing_in_a_cache():
         call(lambda s, k=k: k * s.nll)
     assert not hasattr(losses.reduced, "_cache_size")
     assert losses.reduced_jit._cache_size() == kept
+
+
+@pytest.mark.parametrize("by", ["where", "ignore_index"])
+def test_a_position_that_is_dropped_is_not_read(by):
+    """Neither its label, nor a NaN or an infinity of its logits: its gradient is 0."""
+    x = np.array([[1, 2, 3], [NAN, 0, INF], [-INF, -INF, -INF], [0, 1, -1]], np.float32)
+    labels, keep = np.array([0, -100, -100, 2]), np.array([True, False, False, True])
+    options = {"where": keep} if by == "where" else {"ignore_index": -100}
+
+    def total(x):
+        s = jaxent.softmax_statistics(x, labels, **options)
+        floats = s.nll + s.one_minus_prob * s.entropy + s.log_normalizer**2
+        return jaxent.reduce(floats * s.label_logit, where=keep), s
+
+    (value, s), slope = jax.jit(jax.value_and_grad(total, has_aux=True))(x)
+    for field in s:
+        np.testing.assert_array_equal(field[1:3], np.zeros(2))
+    np.testing.assert_array_equal(slope[1:3], np.zeros((2, 3)))
+    alone = jax.grad(lambda x: total(jnp.where(keep[:, None], x, 0))[0])(x)
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(slope))
+    # Two programs, of the same few roundings.
+    np.testing.assert_allclose(slope, alone, rtol=1e-6)

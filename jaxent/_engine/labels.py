@@ -38,11 +38,15 @@ def class_ids(
     return jnp.where(valid, ids, -1).astype(jnp.int32), jnp.where(valid, 1.0, jnp.nan)
 
 
-def drop(x: Array, keep: Array | None, *, classes: bool = False) -> Array:
-    """0 wherever a position is dropped, so that nothing it holds is ever read."""
+def drop(x: Array, keep: Array | None) -> Array:
+    """x, zeros wherever a position is dropped: nothing that it holds is ever read.
+
+    `keep` has the first axes of x, of any dtype; its other axes are the position's.
+    """
     if keep is None:
         return x
-    return jnp.where(keep[..., None] if classes else keep, x, 0)
+    keep = keep.reshape(*keep.shape, *(1,) * (x.ndim - keep.ndim))
+    return jnp.where(keep, x, jnp.zeros_like(x))
 
 
 def uniform(allowed: Array, classes: ClassAxis) -> Array:

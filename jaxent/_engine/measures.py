@@ -50,8 +50,7 @@ def summed_terms(
     term: Callable[[Array, Array], Array],
 ) -> Array:
     log_q, target = (
-        drop(classes_last(x, axis), keep, classes=True)
-        for x in widen_both(log_q, target)
+        drop(classes_last(x, axis), keep) for x in widen_both(log_q, target)
     )
     return drop(jnp.sum(term(target, log_q), axis=-1), keep)
 

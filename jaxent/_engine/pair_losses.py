@@ -96,7 +96,7 @@ def distribution_label_loss(
     x, labels = widen_both(given, as_given)
     x = rounded(x)
     dtype, keep, classes = x.dtype, inputs.where, inputs.classes
-    labels = drop(labels, keep, classes=True)
+    labels = drop(labels, keep)
     numbers = tuple(jnp.asarray(v, dtype) for v in parameters)
     if inputs.label_smoothing is not None:
         alpha = jnp.asarray(inputs.label_smoothing, dtype)

@@ -127,7 +127,7 @@ def _probabilities(
     pair, _, scale = pair_of(sums)
     p = exp_from(x, sums.largest[..., None]) * scale[..., None]
     p = jnp.where(one_hot(labels, x, sums.classes), pair.prob[..., None], p)
-    return drop(p, keep, classes=True), pair.prob
+    return drop(p, keep), pair.prob
 
 
 @_probabilities.defjvp
@@ -163,7 +163,7 @@ def class_pairs(
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
     """How far each class is below the likeliest."""
-    return drop(top.label_logit[..., None] - x, keep, classes=True)
+    return drop(top.label_logit[..., None] - x, keep)
 
 
 @jax.custom_jvp
@@ -171,7 +171,7 @@ def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
     pair, log_total, scale = pair_of(top)
     distance = _distance(x, keep, top)
     prob = exp_from(x, top.largest[..., None]) * scale[..., None]
-    prob = drop(prob, keep, classes=True)
+    prob = drop(prob, keep)
     # Only at the top can 1 − p cancel, since every other p is at most ½.
     others = Pair(distance + log_total[..., None], 1 - prob, prob)
     at_top = Pair(*(a[..., None] for a in pair))

@@ -77,8 +77,10 @@ def scan(body, start, heads, rows, plan):
     hiddens = tuple(head.hidden for head in heads)
     order = jnp.argsort(~rows.keep, stable=True) if plan.compact else None
     xs = jax.tree.map(lambda x: _split(x, order, plan), (hiddens, rows))
-    # Under `checkpoint` a derivative computes each chunk again, and keeps none.
-    carry, ys = lax.scan(_skipping(jax.checkpoint(body, prevent_cse=False)), start, xs)
+    # Under `checkpoint` a derivative computes each chunk again, and keeps none. It is
+    # around the branch, which would hand out what it keeps: a classifier a chunk.
+    step = jax.checkpoint(_skipping(body), prevent_cse=False)
+    carry, ys = lax.scan(step, start, xs)
     back = None if order is None else jnp.argsort(order)
     return carry, jax.tree.map(lambda y: _join(y, back, n), ys)
 

@@ -132,7 +132,7 @@ def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
     for x, w, bias in given.heads:
         dtype = x.dtype if x.dtype == w.dtype else computing_dtype(x, w)
         # Dropped here, where it is cheap, and not from the logits of each chunk.
-        x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), computed, classes=True)
+        x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), computed)
         heads.append(Head(x, w.astype(dtype), bias))
     n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)

@@ -49,7 +49,7 @@ def reduced(
         logits: tuple[Array, ...], rows: Rows, shared: Shared
     ) -> tuple[Array, PyTree]:
         values, aux = loss(logits, rows, shared)
-        aux = jax.tree.map(lambda x: _kept_rows(lax.stop_gradient(x), rows.keep), aux)
+        aux = jax.tree.map(lambda x: drop(lax.stop_gradient(x), rows.keep), aux)
         return product(rows.weights, drop(values, rows.keep)), aux
 
     def values(given: HeadInputs, shared: Shared, settings: HeadSettings):
@@ -70,12 +70,6 @@ def reduced(
         return under_shard_map(values, given, shared, settings, summed=False)
     value, aux = under_shard_map(total, given, shared, settings, summed=True)
     return _divided(value, given, settings, reduction), aux
-
-
-def _kept_rows(x: Array, keep: Array) -> Array:
-    """x [C, ...], of any dtype, zeros where its position is dropped."""
-    keep = keep.reshape(-1, *(1,) * (x.ndim - 1))
-    return jnp.where(keep, x, jnp.zeros_like(x))
 
 
 def _with_batch(rows: PyTree, batch: Shape) -> PyTree:
@@ -175,7 +169,7 @@ def statistics_rows(
     assert rows.labels is not None
     x = _capped(logits[0], shared.softcap)
     s = softmax_statistics_of(x, rows.labels, rows.classes)
-    return jax.tree.map(lambda x: _kept_rows(x, rows.keep), s)
+    return jax.tree.map(lambda x: drop(x, rows.keep), s)
 
 
 def kl_rows(

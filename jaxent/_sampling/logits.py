@@ -132,7 +132,7 @@ def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
         return taken.astype(dtype)
 
     table = read(classifier)
-    hidden = drop(hidden.reshape(-1, width).astype(dtype), keep, classes=True)
+    hidden = drop(hidden.reshape(-1, width).astype(dtype), keep)
     true = jnp.sum(hidden[:, None] * table[ids], axis=-1)
     sampled = matmul(hidden, table[candidates.ids], (1, 1))
     if bias is not None:
