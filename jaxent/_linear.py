@@ -164,7 +164,7 @@ def linear_softmax_loss(
       hidden: last activations, any real float dtype.
       classifier: one row a class.
       labels: class ids in [0, vocab).
-      data: arrays or pytrees of arrays of shape [*batch, ...], such as advantages.
+      data: arrays or pytrees of arrays `[*batch, ...]`, such as advantages.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
       weights: multipliers of the positions' losses. Where 0, a position is dropped.
@@ -177,7 +177,7 @@ def linear_softmax_loss(
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
-      With `has_aux` a pair of that and aux, arrays [*batch, ...], 0 where dropped.
+      With `has_aux` a pair of that and aux, arrays `[*batch, ...]`, 0 where dropped.
     Raises:
       TypeError: activations that are not floats, labels that are not integers.
       ValueError: shapes that do not meet, or a function that returns another shape, or

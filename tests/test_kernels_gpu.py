@@ -89,7 +89,7 @@ def head(positions, classes, dtype="bfloat16"):
     ],
 )
 def test_slabs_are_of_whole_tiles_and_within_memory(positions, classes, memory, slab):
-    assert gpu.tiles("call", head(positions, classes), memory).slab == slab
+    assert gpu.tiles(head(positions, classes), memory).slab == slab
 
 
 def test_shared_memory_holds_the_ring():

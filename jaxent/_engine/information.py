@@ -25,13 +25,9 @@ from .statistics import class_pairs
 from .sums import one_hot
 
 
+@jax.custom_jvp
 def entropy_of_logits(x: Array, classes: ClassAxis = WHOLE) -> Array:
     """−Σ p·log p, a sum of non-negative terms."""
-    return _entropy_of_logits(rounded(x), classes)
-
-
-@jax.custom_jvp
-def _entropy_of_logits(x: Array, classes: ClassAxis) -> Array:
     each = functools.partial(_entropy, classes=classes)
     return in_row_groups(each, x, classes=classes)
 
@@ -41,9 +37,10 @@ def _entropy(x: Array, classes: ClassAxis) -> Array:
     return classes.sum(product(prob, nll))
 
 
-@_entropy_of_logits.defjvp
+@entropy_of_logits.defjvp
 def _entropy_of_logits_jvp(primals, tangents):
     x, classes = primals
+    x = rounded(x)
     prob = class_pairs(x, classes=classes).prob
     # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D), D the distance from the largest logit: log Z, all that
     # −log p and H are made of at saturation, has dropped out.
@@ -51,7 +48,7 @@ def _entropy_of_logits_jvp(primals, tangents):
     distance = jnp.where(x == -jnp.inf, 0, classes.max(x) - x)
     mean = classes.sum(prob * distance, keepdims=True)
     slope = prob * (distance - mean)
-    return _entropy_of_logits(*primals), classes.sum(slope * tangents[0])
+    return entropy_of_logits(*primals), classes.sum(slope * tangents[0])
 
 
 class _Difference(NamedTuple):
@@ -64,6 +61,7 @@ class _Difference(NamedTuple):
 
 
 def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
+    a, b = rounded(a), rounded(b)
     p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
     raw, low = difference(b, a)
     # Centred at the likeliest class first: what an offset between a and b rounds off
@@ -81,18 +79,16 @@ def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
     return _Difference(p, q, raw - mean, gap)
 
 
+@jax.custom_jvp
 def kl_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
     """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
-    return _kl_of_logits(rounded(a), rounded(b), classes)
-
-
-@jax.custom_jvp
-def _kl_of_logits(a: Array, b: Array, classes: ClassAxis) -> Array:
     each = functools.partial(_kl, classes=classes)
     return in_row_groups(each, a, b, classes=classes)
 
 
 def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
+    # Here, and not before the groups of rows: of all rows it would be a copy.
+    a, b = rounded(a), rounded(b)
     p, _, d, gap = _difference(a, b, classes)
     largest_b = classes.max(b)
     log_z_a, log_z_b = (
@@ -114,13 +110,13 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
     return jnp.where(forbidden[..., 0], jnp.inf, value)
 
 
-@_kl_of_logits.defjvp
+@kl_of_logits.defjvp
 def _kl_of_logits_jvp(primals, tangents):
     a, b, classes = primals
     da, db, _ = tangents
     # ∂KL/∂b_j = q_j − p_j = p_j·(exp(d_j − KL) − 1), and ∂KL/∂a_j = −p_j·d_j: both go
     # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
-    kl = _kl_of_logits(*primals)
+    kl = kl_of_logits(*primals)
     p, q, d, _ = _difference(a, b, classes)
     ratio = d - kl[..., None]
     near = (jnp.abs(ratio) < 1) & (p != 0)
@@ -128,13 +124,9 @@ def _kl_of_logits_jvp(primals, tangents):
     return kl, classes.sum(excess * db - product(p, d) * da)
 
 
+@jax.custom_jvp
 def js_of_logits(a: Array, b: Array) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
-    return _js_of_logits(rounded(a), rounded(b))
-
-
-@jax.custom_jvp
-def _js_of_logits(a: Array, b: Array) -> Array:
     return in_row_groups(_js, a, b)
 
 
@@ -146,9 +138,9 @@ def _js(a: Array, b: Array) -> Array:
     return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
 
 
-@_js_of_logits.defjvp
+@js_of_logits.defjvp
 def _js_of_logits_jvp(primals, tangents):
-    value = _js_of_logits(*primals)
+    value = js_of_logits(*primals)
     p, q, ratio, near = _log_ratio(*primals)
     v = tanh(ratio / 2)
     tangent = jnp.zeros_like(value)
