@@ -137,6 +137,7 @@ APART = {
     "cumulated across": lambda s: jnp.cumsum(logits_of(s.nll), axis=1)[:, -1],
     "vmap": lambda s: jax.vmap(lambda x: x * TABLE.sum())(s.nll),
     "a sum not used": lambda s: jax.grad(lambda x: jnp.sum(x**2))(s.nll),
+    "map": lambda s: jax.lax.map(lambda x: x * TABLE.sum(), s.nll),
     "a branch": lambda s: jax.lax.cond(TABLE.sum() > 0, jnp.sin, jnp.cos, s.nll),
 }
 MIXED = {

@@ -91,10 +91,15 @@ def _mixes(eqn: Any, count: int) -> bool:
 
 
 def _scans_positions(eqn: Any, count: int) -> bool:
-    """Whether positions are taken one after the other, and something is carried."""
-    fixed, carried = eqn.params["num_consts"], eqn.params["num_carry"]
-    steps = (_shape(v)[:1] for v in eqn.invars[fixed + carried :])
-    return carried > 0 and (count,) in steps
+    """Whether positions are taken one after the other, and something is carried.
+
+    What a step takes has an axis less than what the scan does; what it carries has not.
+    """
+    body = eqn.params["jaxpr"].jaxpr
+    taken = zip(eqn.invars, body.invars, strict=True)
+    left = zip(eqn.outvars, body.outvars, strict=True)
+    steps = any(_shape(x) == (count, *_shape(each)) for x, each in taken)
+    return steps and any(_shape(x) == _shape(each) for x, each in left)
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
