@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels: dropping and validating them for the kernels, and making them."""
+"""Labels, made of others: smoothed, or of the next token."""
 
 import functools
 

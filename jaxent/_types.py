@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names for the types that the doors, the checks and the kernels share."""
+"""Names for the types that the doors, the checks and the engines share."""
 
 from typing import Any, Literal
 

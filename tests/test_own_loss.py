@@ -135,6 +135,7 @@ APART = {
         logits_of(s.nll), s.top_id[:, None], axis=1
     )[:, 0],
     "cumulated across": lambda s: jnp.cumsum(logits_of(s.nll), axis=1)[:, -1],
+    "a table of such a length": lambda s: jnp.ones((131, 7)).sum() * s.nll,
     "vmap": lambda s: jax.vmap(lambda x: x * TABLE.sum())(s.nll),
     "a sum not used": lambda s: jax.grad(lambda x: jnp.sum(x**2))(s.nll),
     "map": lambda s: jax.lax.map(lambda x: x * TABLE.sum(), s.nll),
@@ -155,6 +156,7 @@ MIXED = {
     "inner": lambda x: x * jnp.dot(x, x),
     "scan": lambda x: jax.lax.scan(lambda c, a: (c + a, c + a), x[0] * 0, x)[1],
     "replaced": lambda x: x.at[0].set(0.0),
+    "transformed": lambda x: jnp.fft.fft(x).real,
     "convolved": lambda x: jnp.convolve(x, jnp.ones(3), "same"),
 }
 

@@ -20,32 +20,34 @@ ALONG = {
     "sort": "dimension",
     "rev": "dimensions",
     "concatenate": "dimension",
-    "fft": "fft_lengths",
 }
 # Steps whose operand's positions must stay out of it, but for gathers a position.
 WHOLE = (
+    "fft",
     "scatter",
     "dynamic_slice",
     "dynamic_update_slice",
     "conv_general",
     "reduce_window",
 )
-PRIMES = (131, 137, 139, 149, 151, 157, 163, 167, 173, 179)
+LEAST = 131
+"""Positions that a function is traced on, or some more: few other lengths are odd."""
 
 
 def traced(function: Any, examples: Any, lengths: set[int]) -> tuple[int, Any]:
     """A number of positions that no length is equal to, and the jaxpr of them.
 
-    `examples` makes the function's arguments, of so many positions.
+    `examples` makes the function's arguments, of so many positions. Lengths of what the
+    function closes over are known once it is traced.
     """
-    for count in PRIMES:
-        if count in lengths:
-            continue
-        jaxpr = jax.make_jaxpr(function)(*examples(count))
-        shapes = (getattr(c, "shape", ()) for c in jaxpr.consts)
-        if all(count not in shape for shape in shapes):
-            return count, jaxpr.jaxpr
-    return traced(function, examples, set())
+    count = LEAST
+    while count in lengths:
+        count += 2
+    jaxpr = jax.make_jaxpr(function)(*examples(count))
+    inside = {n for c in jaxpr.consts for n in getattr(c, "shape", ())}
+    if count in inside:
+        return traced(function, examples, lengths | inside)
+    return count, jaxpr.jaxpr
 
 
 def mixing(jaxpr: Any, count: int) -> str | None:

@@ -71,6 +71,9 @@ def own_loss(
     with noted(NOTE):
         count, jaxpr = traced(of_flat, examples, lengths)
     _check_result(jax.eval_shape(of_flat, *examples(count)), count, has_aux)
+    if mixing(jaxpr, count):
+        # Or the function makes an array of that length itself: of another it does not.
+        count, jaxpr = traced(of_flat, examples, lengths | {count})
     if step := mixing(jaxpr, count):
         must = "keep the positions apart: it is called on some of them at a time"
         remedy = "Use `linear_softmax_statistics`, and any function of all positions."
