@@ -5,8 +5,6 @@ from . import compat as compat
 from . import samplers as samplers
 from ._distillation import linear_kl_divergence as linear_kl_divergence
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
-from ._divergence import js_divergence as js_divergence
-from ._divergence import js_divergence_from_logits as js_divergence_from_logits
 from ._divergence import kl_divergence as kl_divergence
 from ._divergence import kl_divergence_from_logits as kl_divergence_from_logits
 from ._divergence import (
@@ -17,6 +15,8 @@ from ._entropy import cross_entropy as cross_entropy
 from ._entropy import cross_entropy_from_logits as cross_entropy_from_logits
 from ._entropy import entropy as entropy
 from ._entropy import entropy_from_logits as entropy_from_logits
+from ._entropy import js_divergence as js_divergence
+from ._entropy import js_divergence_from_logits as js_divergence_from_logits
 from ._explain.explain import Explanation as Explanation
 from ._explain.explain import explain as explain
 from ._focal import generalized_cross_entropy as generalized_cross_entropy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kullback–Leibler and Jensen–Shannon divergences."""
+"""Kullback–Leibler divergences."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._engine.information import js_of_logits, kl_of_logits
+from ._engine.information import kl_of_logits
 from ._engine.measures import (
     divergence_of,
-    js_of_probs,
     relative_to_log_targets,
     summed_terms,
 )
@@ -171,78 +170,6 @@ def kl_divergence_from_logits(
     axes, _ = _checks.class_axes(axis, "p_logits", a)
     unit = _options.unit(base)
     return divergence_of(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
-
-
-@door
-def js_divergence(
-    p: Float[ArrayLike, "*batch classes"],
-    q: Float[ArrayLike, "*batch classes"],
-    *,
-    axis: Axis = -1,
-    base: float | None = None,
-) -> Float[Array, "*batch"]:
-    """Jensen–Shannon divergence, `½·KL(p‖m) + ½·KL(q‖m)` with `m = (p + q)/2`.
-
-    Symmetric, between 0 and log 2, and computed so: never negative, and accurate
-    between near distributions.
-
-    Args:
-      p: probabilities of the classes.
-      q: probabilities of the classes, shape of `p`.
-      axis: the class axis, or a tuple of class axes.
-      base: of the logarithm; None for nats, 2 for bits.
-    Returns:
-      Divergence, shape `batch`, float32 (float64 if either input is). A probability
-      of 0 is settled, as in 0·log 0: its own gradient is taken as 0.
-    Raises:
-      TypeError: probabilities that are not floats.
-      ValueError: shapes that differ, an axis that does not fit, or a bad base.
-    Example:
-      >>> jaxent.js_divergence(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]), base=2)
-      Array(1., dtype=float32)
-
-    Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
-    """
-    first, second = _checks.paired(("p", "q"), p, q)
-    axes, _ = _checks.class_axes(axis, "p", first)
-    unit = _options.unit(base)
-    return divergence_of(first, second, axis=axes, unit=unit, divergence=js_of_probs)
-
-
-@door
-def js_divergence_from_logits(
-    p_logits: Float[ArrayLike, "*batch classes"],
-    q_logits: Float[ArrayLike, "*batch classes"],
-    *,
-    axis: Axis = -1,
-    base: float | None = None,
-) -> Float[Array, "*batch"]:
-    """Jensen–Shannon divergence of softmax(p_logits) and softmax(q_logits).
-
-    As `js_divergence`, with the ratio of the two taken from the logits, so that it
-    stays accurate however near they are.
-
-    Args:
-      p_logits: logits of p; −inf forbids a class.
-      q_logits: logits of q, shape of `p_logits`.
-      axis: the class axis, or a tuple of class axes.
-      base: of the logarithm; None for nats, 2 for bits.
-    Returns:
-      Divergence in [0, log 2], shape `batch`, float32 (float64 if either input is).
-    Raises:
-      TypeError: logits that are not floats.
-      ValueError: shapes that differ, an axis that does not fit, or a bad base.
-    Example:
-      >>> p_logits = jnp.array([1.0, 2.0, 3.0])
-      >>> jaxent.js_divergence_from_logits(p_logits, p_logits.at[0].add(1e-3))
-      Array(1.0246e-08, dtype=float32)
-
-    Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
-    """
-    a, b = _checks.paired_logits(p_logits, q_logits)
-    axes, _ = _checks.class_axes(axis, "p_logits", a)
-    unit = _options.unit(base)
-    return divergence_of(a, b, axis=axes, unit=unit, divergence=js_of_logits)
 
 
 def _from_predictions(

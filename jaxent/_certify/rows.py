@@ -10,8 +10,6 @@ import numpy as np
 from .._distillation import linear_kl_divergence
 from .._divergence import (
     generalized_kl_divergence,
-    js_divergence,
-    js_divergence_from_logits,
     kl_divergence,
     kl_divergence_from_logits,
     kl_divergence_with_log_targets,
@@ -21,6 +19,8 @@ from .._entropy import (
     cross_entropy_from_logits,
     entropy,
     entropy_from_logits,
+    js_divergence,
+    js_divergence_from_logits,
 )
 from .._focal import (
     generalized_cross_entropy,
