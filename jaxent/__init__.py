@@ -34,6 +34,7 @@ from ._reduce import WeightedMean as WeightedMean
 from ._reduce import bits_per_byte as bits_per_byte
 from ._reduce import perplexity as perplexity
 from ._reduce import reduce as reduce
+from ._reduce import segment_means as segment_means
 from ._sampled import nce_loss as nce_loss
 from ._sampled import (
     rank_sampled_softmax_cross_entropy as rank_sampled_softmax_cross_entropy,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distillation from one fused head to another, neither side's logits kept."""
 
-from typing import get_args
+from typing import Any
 
-from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
@@ -12,7 +11,7 @@ from ._engine.linear import linear_head
 from ._errors import door, fail
 from ._heads.chunks import Shared
 from ._heads.given import given_head
-from ._heads.losses import kl_rows, reduced_jit
+from ._heads.losses import kl_and_statistics_rows, kl_rows, reduced_jit
 from ._types import AxisName, Number, Reduction
 
 
@@ -23,15 +22,16 @@ def linear_kl_divergence(
     teacher_hidden: Float[ArrayLike, "*batch e"],
     teacher_classifier: Float[ArrayLike, "vocab e"],
     *,
-    temperature: Number = 1.0,
+    temperature: Number | None = None,
     student_bias: Float[ArrayLike, " vocab"] | None = None,
     teacher_bias: Float[ArrayLike, " vocab"] | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
     weights: Float[ArrayLike, "*batch"] | None = None,
     reduction: Reduction = "mean",
+    statistics: bool = False,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "..."]:
+) -> Any:
     """`KL(teacher ‖ student)` of two heads' softmaxes, without either's logits.
 
     Exact as `kl_divergence_from_logits` of `teacher_logits / T` and
@@ -44,12 +44,14 @@ def linear_kl_divergence(
       teacher_hidden: the teacher's activations; wrap them in `jax.lax.stop_gradient`
         for a teacher that is not trained, and its gradient is not computed.
       teacher_classifier: the teacher's classifier, of the same classes.
-      temperature: T > 0, divides both logits.
+      temperature: T > 0, divides both logits (after differences are taken); None for 1.
       student_bias: added to the student's logits.
       teacher_bias: added to the teacher's logits.
       where: positions to keep (True). Dropped: 0, gradient 0, nothing read.
       weights: multipliers of the positions. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`.
+      statistics: return the student's `.log_normalizer`, `.entropy` and `.top_id` of
+        every position as well, from the same sweep, and not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
@@ -66,10 +68,10 @@ def linear_kl_divergence(
 
     Source: Hinton, Vinyals & Dean (2015), Distilling the Knowledge in a Neural Network.
     """
-    _options.one_of("reduction", reduction, get_args(Reduction))
     student = linear_head(student_hidden, student_classifier, student_bias, "student_")
     teacher = linear_head(teacher_hidden, teacher_classifier, teacher_bias, "teacher_")
     batch, count = student.hidden.shape[:-1], student.classifier.shape[0]
+    reduction = _options.reduction(reduction, batch)
     if teacher.hidden.shape[:-1] != batch:
         must = f"have shape {(*batch, teacher.hidden.shape[-1])}"
         remedy = "Both heads take the same positions."
@@ -84,8 +86,10 @@ def linear_kl_divergence(
         (student, teacher), labels=None, where=where, weights=weights,
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = Shared(temperature=_options.positive("temperature", temperature))
-    losses, _ = reduced_jit(
-        given, shared, settings=settings, reduction=reduction, loss=kl_rows
+    shared = Shared(temperature=_options.off_at_1("temperature", temperature))
+    beside = _options.flag("statistics", statistics)
+    rows = kl_and_statistics_rows if beside else kl_rows
+    loss, s = reduced_jit(
+        given, shared, settings=settings, reduction=reduction, loss=rows
     )
-    return losses
+    return (loss, s) if statistics else loss

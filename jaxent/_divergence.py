@@ -8,9 +8,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._engine.information import kl_of_logits
+from ._engine.class_axis import class_axis
+from ._engine.inputs import positions
 from ._engine.measures import (
-    divergence_of,
+    kl_of,
+    measured,
     relative_to_log_targets,
     summed_terms,
 )
@@ -19,7 +21,7 @@ from ._engine.ratios import (
     relative_entropy,
 )
 from ._errors import door
-from ._types import Axis
+from ._types import Axis, AxisName, Number, Reduction
 
 
 @door
@@ -29,7 +31,9 @@ def kl_divergence(
     *,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
-) -> Float[Array, "*batch"]:
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Kullback–Leibler divergence of log-predictions from target probabilities.
 
     `Σⱼ tⱼ·(log tⱼ − log_predictionsⱼ)`, in nats. For near distributions it is
@@ -41,6 +45,8 @@ def kl_divergence(
       targets: target probabilities t, shape of `log_predictions`.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence in nats, shape `batch`, float32 (float64 if either input is); inf
       where a positive target is predicted −inf. A zero target adds 0 whatever was
@@ -56,7 +62,7 @@ def kl_divergence(
     Source: Kullback & Leibler (1951), On Information and Sufficiency.
     """
     return _from_predictions(
-        "targets", log_predictions, targets, axis, where,
+        "targets", log_predictions, targets, axis, where, weights, reduction,
         relative_entropy,
     )  # fmt: skip
 
@@ -68,7 +74,9 @@ def kl_divergence_with_log_targets(
     *,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
-) -> Float[Array, "*batch"]:
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Kullback–Leibler divergence of log-predictions from log-targets, in nats.
 
     `Σⱼ exp(log_targetsⱼ)·(log_targetsⱼ − log_predictionsⱼ)`.
@@ -78,6 +86,8 @@ def kl_divergence_with_log_targets(
       log_targets: log-probabilities of the target, shape of `log_predictions`.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence in nats, shape `batch`, float32 (float64 if either input is). A −inf
       target adds 0, whatever was predicted, and has no gradient.
@@ -92,8 +102,8 @@ def kl_divergence_with_log_targets(
     Source: Kullback & Leibler (1951), On Information and Sufficiency.
     """
     return _from_predictions(
-        "log_targets", log_predictions, log_targets,
-        axis, where, relative_to_log_targets,
+        "log_targets", log_predictions, log_targets, axis, where, weights, reduction,
+        relative_to_log_targets,
     )  # fmt: skip
 
 
@@ -104,7 +114,9 @@ def generalized_kl_divergence(
     *,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
-) -> Float[Array, "*batch"]:
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Generalised (I-)divergence, for measures that need not sum to one.
 
     `Σⱼ tⱼ·(log tⱼ − log_predictionsⱼ) + exp(log_predictionsⱼ) − tⱼ`, in nats. Each
@@ -115,6 +127,8 @@ def generalized_kl_divergence(
       targets: target measure t ≥ 0, shape of `log_predictions`.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence in nats, shape `batch`, float32 (float64 if either input is).
     Raises:
@@ -128,7 +142,7 @@ def generalized_kl_divergence(
     Source: Csiszár (1991), Why Least Squares and Maximum Entropy?, eq. 1.11.
     """
     return _from_predictions(
-        "targets", log_predictions, targets, axis, where,
+        "targets", log_predictions, targets, axis, where, weights, reduction,
         generalized_relative_entropy,
     )  # fmt: skip
 
@@ -140,7 +154,12 @@ def kl_divergence_from_logits(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    temperature: Number | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+    vocab_axis_name: AxisName | None = None,
+) -> Float[Array, "..."]:
     """`KL(p‖q) = Σⱼ pⱼ·log(pⱼ/qⱼ)` for p = softmax(p_logits), q = softmax(q_logits).
 
     Never negative, and accurate however near the two are: with d the difference of
@@ -152,6 +171,11 @@ def kl_divergence_from_logits(
       q_logits: logits of q, shape of `p_logits`.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      temperature: T > 0, divides both logits (after differences are taken); None for 1.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Divergence, shape `batch`, float32 (float64 if either input is); inf where q
       forbids (−inf) a class that p allows. A class p forbids adds only its q.
@@ -167,9 +191,11 @@ def kl_divergence_from_logits(
       the log-ratio, McCullagh (1987), Tensor Methods in Statistics, §2.2.
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
-    axes, _ = _checks.class_axes(axis, "p_logits", a)
-    unit = _options.unit(base)
-    return divergence_of(a, b, axis=axes, unit=unit, divergence=kl_of_logits)
+    axes, shape = _checks.class_axes(axis, "p_logits", a)
+    keep, average = positions(shape, where, weights, reduction, full=a.shape)
+    classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
+    values = measured((a, b), keep, classes, axis=axes, unit=unit, measure=kl_of)
+    return average(values)
 
 
 def _from_predictions(
@@ -178,11 +204,13 @@ def _from_predictions(
     targets: ArrayLike,
     axis: Axis,
     where: ArrayLike | None,
+    weights: ArrayLike | None,
+    reduction: Reduction,
     term: Callable[[Array, Array], Array],
 ) -> Array:
     """The door of the divergences that optax has: one term a class, summed."""
     names = ("log_predictions", name)
     log_q, target = _checks.paired(names, log_predictions, targets)
     axes, shape = _checks.class_axes(axis, "log_predictions", log_q)
-    keep = _checks.positions(where, shape)
-    return summed_terms(log_q, target, keep, axis=axes, term=term)
+    keep, average = positions(shape, where, weights, reduction, full=log_q.shape)
+    return average(summed_terms(log_q, target, keep, axis=axes, term=term))

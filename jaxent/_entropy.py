@@ -6,19 +6,21 @@ The last is the entropy of a mixture less the mean of its parts' entropies.
 
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from . import _checks, _options
-from ._engine.information import js_of_logits
+from ._engine.class_axis import WHOLE, class_axis
+from ._engine.inputs import positions
 from ._engine.measures import (
+    cross_entropy_of,
     cross_entropy_of_probs,
-    cross_entropy_on_axes,
-    divergence_of,
-    entropy_on_axes,
+    entropy_of,
+    js_of,
     js_of_probs,
+    measured,
 )
 from ._errors import door
-from ._types import Axis
+from ._types import Axis, AxisName, Number, Reduction
 
 
 @door
@@ -27,13 +29,19 @@ def entropy(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Shannon entropy of probabilities, `H(p) = −Σⱼ pⱼ·log pⱼ`, never negative.
 
     Args:
       probs: p, probabilities of the classes; need not sum to one.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Entropy, shape `batch`, float32 (float64 for float64). 0·log 0 = 0, in the
       gradient too (`−log pⱼ − 1` elsewhere).
@@ -47,9 +55,10 @@ def entropy(
     Source: Shannon (1948), A Mathematical Theory of Communication, §6.
     """
     p = _checks.floats("probs", probs)
-    axes, _ = _checks.class_axes(axis, "probs", p)
+    axes, shape = _checks.class_axes(axis, "probs", p)
+    keep, average = positions(shape, where, weights, reduction, full=p.shape)
     unit = _options.unit(base)
-    return cross_entropy_of_probs(p, None, axis=axes, unit=unit)
+    return average(cross_entropy_of_probs(p, None, keep, axis=axes, unit=unit))
 
 
 @door
@@ -59,7 +68,10 @@ def cross_entropy(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Cross-entropy of two distributions, `H(p, q) = −Σⱼ pⱼ·log qⱼ`.
 
     The mean length of a code made for q where p is the truth.
@@ -69,6 +81,9 @@ def cross_entropy(
       q: the coding probabilities, shape of `p`.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Cross-entropy, shape `batch`, float32 (float64 if either input is); inf where q
       is 0 and p is not.
@@ -83,8 +98,10 @@ def cross_entropy(
     Source: Cover & Thomas (2006), Elements of Information Theory, thm. 5.4.3.
     """
     first, second = _checks.paired(("p", "q"), p, q)
-    axes, _ = _checks.class_axes(axis, "p", first)
-    return cross_entropy_of_probs(first, second, axis=axes, unit=_options.unit(base))
+    axes, shape = _checks.class_axes(axis, "p", first)
+    keep, average = positions(shape, where, weights, reduction, full=first.shape)
+    unit = _options.unit(base)
+    return average(cross_entropy_of_probs(first, second, keep, axis=axes, unit=unit))
 
 
 @door
@@ -93,7 +110,12 @@ def entropy_from_logits(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    temperature: Number | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+    vocab_axis_name: AxisName | None = None,
+) -> Float[Array, "..."]:
     """Shannon entropy of softmax(logits), never negative, exact when it is tiny.
 
     `H = Σⱼ pⱼ·(−log pⱼ)`, with gradient `pⱼ·(−log pⱼ − H)`. A confident prediction
@@ -103,6 +125,11 @@ def entropy_from_logits(
       logits: unnormalised log-probabilities; −inf forbids a class (it adds 0).
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Entropy, shape `batch`, float32 (float64 for float64). All logits −inf, or a
       NaN or +inf among them: NaN.
@@ -116,8 +143,11 @@ def entropy_from_logits(
     Source: Shannon (1948), A Mathematical Theory of Communication, §6.
     """
     x = _checks.floats("logits", logits)
-    axes, _ = _checks.class_axes(axis, "logits", x)
-    return entropy_on_axes(x, axis=axes, unit=_options.unit(base))
+    axes, shape = _checks.class_axes(axis, "logits", x)
+    keep, average = positions(shape, where, weights, reduction, full=x.shape)
+    classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
+    values = measured((x,), keep, classes, axis=axes, unit=unit, measure=entropy_of)
+    return average(values)
 
 
 @door
@@ -127,7 +157,12 @@ def cross_entropy_from_logits(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    temperature: Number | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+    vocab_axis_name: AxisName | None = None,
+) -> Float[Array, "..."]:
     """`H(p, q) = −Σⱼ pⱼ·log qⱼ` for p = softmax(p_logits), q = softmax(q_logits).
 
     Computed as `H(p) + KL(p‖q)`, both exact, so that the gradient with respect to
@@ -138,6 +173,11 @@ def cross_entropy_from_logits(
       q_logits: logits of the coding distribution (the student's), shape of `p_logits`.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      temperature: T > 0, divides both logits (after differences are taken); None for 1.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Cross-entropy, shape `batch`, float32 (float64 if either input is); inf where q
       forbids a class that p allows.
@@ -152,8 +192,13 @@ def cross_entropy_from_logits(
     Source: Cover & Thomas (2006), Elements of Information Theory, §2.3.
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
-    axes, _ = _checks.class_axes(axis, "p_logits", a)
-    return cross_entropy_on_axes(a, b, axis=axes, unit=_options.unit(base))
+    axes, shape = _checks.class_axes(axis, "p_logits", a)
+    keep, average = positions(shape, where, weights, reduction, full=a.shape)
+    classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
+    values = measured(
+        (a, b), keep, classes, axis=axes, unit=unit, measure=cross_entropy_of
+    )
+    return average(values)
 
 
 @door
@@ -163,7 +208,10 @@ def js_divergence(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Jensen–Shannon divergence, `½·KL(p‖m) + ½·KL(q‖m)` with `m = (p + q)/2`.
 
     Symmetric, between 0 and log 2, and computed so: never negative, and accurate
@@ -174,6 +222,9 @@ def js_divergence(
       q: probabilities of the classes, shape of `p`.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence, shape `batch`, float32 (float64 if either input is). A probability
       of 0 is settled, as in 0·log 0: its own gradient is taken as 0.
@@ -187,9 +238,11 @@ def js_divergence(
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
     first, second = _checks.paired(("p", "q"), p, q)
-    axes, _ = _checks.class_axes(axis, "p", first)
-    unit = _options.unit(base)
-    return divergence_of(first, second, axis=axes, unit=unit, divergence=js_of_probs)
+    axes, shape = _checks.class_axes(axis, "p", first)
+    keep, average = positions(shape, where, weights, reduction, full=first.shape)
+    unit, given = _options.unit(base), (first, second)
+    values = measured(given, keep, WHOLE, axis=axes, unit=unit, measure=js_of_probs)
+    return average(values)
 
 
 @door
@@ -199,7 +252,12 @@ def js_divergence_from_logits(
     *,
     axis: Axis = -1,
     base: float | None = None,
-) -> Float[Array, "*batch"]:
+    temperature: Number | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+    vocab_axis_name: AxisName | None = None,
+) -> Float[Array, "..."]:
     """Jensen–Shannon divergence of softmax(p_logits) and softmax(q_logits).
 
     As `js_divergence`, with the ratio of the two taken from the logits, so that it
@@ -210,6 +268,11 @@ def js_divergence_from_logits(
       q_logits: logits of q, shape of `p_logits`.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
+      temperature: T > 0, divides both logits (after differences are taken); None for 1.
+      where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Divergence in [0, log 2], shape `batch`, float32 (float64 if either input is).
     Raises:
@@ -223,6 +286,8 @@ def js_divergence_from_logits(
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
-    axes, _ = _checks.class_axes(axis, "p_logits", a)
-    unit = _options.unit(base)
-    return divergence_of(a, b, axis=axes, unit=unit, divergence=js_of_logits)
+    axes, shape = _checks.class_axes(axis, "p_logits", a)
+    keep, average = positions(shape, where, weights, reduction, full=a.shape)
+    classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
+    values = measured((a, b), keep, classes, axis=axes, unit=unit, measure=js_of)
+    return average(values)

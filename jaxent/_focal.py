@@ -12,7 +12,7 @@ from ._engine.exact import box_cox, focal
 from ._engine.inputs import softmax_inputs
 from ._engine.pair_losses import distribution_label_loss, integer_label_loss
 from ._errors import door
-from ._types import Axis, AxisName, Number
+from ._types import Axis, AxisName, Number, Reduction
 
 
 @door
@@ -23,13 +23,16 @@ def softmax_focal_loss(
     gamma: Number = 2.0,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
     ignore_index: int | None = None,
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    temperature: Number | None = None,
+    reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, "..."]:
     """Focal loss against class ids, one value per position, in nats.
 
     `ℓ = (1 − p_y)^γ·(−log p_y)`. No gradient is NaN for any γ ≥ 0, saturated or not.
@@ -41,11 +44,14 @@ def softmax_focal_loss(
       gamma: focusing exponent γ ≥ 0; 0 is the cross-entropy.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: one weight a class (the α of the paper).
       label_smoothing: α in [0, 1]: ℓ averaged over the smoothed label.
       z_loss: weight of the squared log-normaliser.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64). Out-of-range label:
@@ -59,18 +65,20 @@ def softmax_focal_loss(
 
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 4.
     """
-    inputs, axes = softmax_inputs(
-        logits, labels, axis=axis, where=where, class_where=class_where,
-        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
-        vocab_axis_name=vocab_axis_name,
-        integer=True,
+    index = _options.ignored(ignore_index)
+    inputs, axes, average = softmax_inputs(
+        logits, labels, axis=axis, where=where, weights=weights,
+        class_where=class_where, class_weights=class_weights,
+        label_smoothing=label_smoothing, z_loss=z_loss, temperature=temperature,
+        reduction=reduction, vocab_axis_name=vocab_axis_name,
+        integer=True, ignore_index=index,
     )  # fmt: skip
     gamma = _options.number("gamma", gamma, (0.0, math.inf))
-    index = _options.ignored(ignore_index)
     checked = _checks.checked()
-    return integer_label_loss(
+    losses = integer_label_loss(
         inputs, (gamma,), checked=checked, axis=axes, ignore_index=index, loss=focal
     )
+    return average(losses)
 
 
 @door
@@ -81,13 +89,16 @@ def generalized_cross_entropy(
     q: Number = 0.7,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
     ignore_index: int | None = None,
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    temperature: Number | None = None,
+    reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, "..."]:
     """Generalised cross-entropy against class ids, one value per position.
 
     `ℓ = (1 − p_y^q)/q`: the cross-entropy as q → 0, the mean absolute error at q = 1;
@@ -99,11 +110,14 @@ def generalized_cross_entropy(
       q: exponent in [0, 1]; 0 is the cross-entropy.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: one weight a class.
       label_smoothing: α in [0, 1]: ℓ averaged over the smoothed label.
       z_loss: weight of the squared log-normaliser.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss, shape `batch`, float32 (float64 for float64). Out-of-range label: NaN,
@@ -117,18 +131,20 @@ def generalized_cross_entropy(
 
     Source: Zhang & Sabuncu (2018), Generalized Cross Entropy Loss, eq. 6.
     """
-    inputs, axes = softmax_inputs(
-        logits, labels, axis=axis, where=where, class_where=class_where,
-        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
-        vocab_axis_name=vocab_axis_name,
-        integer=True,
+    index = _options.ignored(ignore_index)
+    inputs, axes, average = softmax_inputs(
+        logits, labels, axis=axis, where=where, weights=weights,
+        class_where=class_where, class_weights=class_weights,
+        label_smoothing=label_smoothing, z_loss=z_loss, temperature=temperature,
+        reduction=reduction, vocab_axis_name=vocab_axis_name,
+        integer=True, ignore_index=index,
     )  # fmt: skip
     q = _options.number("q", q, (0.0, 1.0))
-    index = _options.ignored(ignore_index)
     checked = _checks.checked()
-    return integer_label_loss(
+    losses = integer_label_loss(
         inputs, (q,), checked=checked, axis=axes, ignore_index=index, loss=_box_cox_of
     )
+    return average(losses)
 
 
 @door
@@ -139,12 +155,15 @@ def poly_loss_cross_entropy(
     epsilon: Number = 2.0,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    temperature: Number | None = None,
+    reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, "..."]:
     """Poly-1 loss against label distributions, one value per position, in nats.
 
     `ℓ = Σⱼ qⱼ·(−log pⱼ + ε·(1 − pⱼ))`: cross-entropy with the first coefficient of
@@ -156,10 +175,13 @@ def poly_loss_cross_entropy(
       epsilon: ε ≥ −1 (below, the loss falls as p falls).
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       class_where: classes allowed (True), broadcastable to the logits.
       class_weights: one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes.
       z_loss: weight of the squared log-normaliser.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is). A positive
@@ -174,14 +196,16 @@ def poly_loss_cross_entropy(
 
     Source: Leng et al. (2022), PolyLoss, eq. 2.
     """
-    inputs, axes = softmax_inputs(
-        logits, labels, axis=axis, where=where, class_where=class_where,
-        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
-        vocab_axis_name=vocab_axis_name,
+    inputs, axes, average = softmax_inputs(
+        logits, labels, axis=axis, where=where, weights=weights,
+        class_where=class_where, class_weights=class_weights,
+        label_smoothing=label_smoothing, z_loss=z_loss, temperature=temperature,
+        reduction=reduction, vocab_axis_name=vocab_axis_name,
         integer=False,
     )  # fmt: skip
     epsilon = _options.number("epsilon", epsilon, (-1.0, math.inf))
-    return distribution_label_loss(inputs, (epsilon,), axis=axes, loss=_poly_of)
+    losses = distribution_label_loss(inputs, (epsilon,), axis=axes, loss=_poly_of)
+    return average(losses)
 
 
 def _box_cox_of(nll: Array, one_minus_prob: Array, q: Array) -> Array:

@@ -3,10 +3,9 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import jax
-from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
@@ -18,6 +17,7 @@ from ._heads.chunks import Shared
 from ._heads.given import given_head
 from ._heads.kernels.fused_head import chosen
 from ._heads.losses import (
+    cross_entropy_and_statistics_rows,
     cross_entropy_rows,
     kernel_cross_entropy,
     linear_statistics,
@@ -42,11 +42,13 @@ def linear_softmax_cross_entropy(
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
     softcap: Number | None = None,
+    temperature: Number | None = None,
     reduction: Reduction = "mean",
+    statistics: bool = False,
     memory: int | str | None = None,
     implementation: Implementation | None = None,
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "..."]:
+) -> Any:
     """Softmax cross-entropy of `hidden @ classifier.T + bias`, without the logits.
 
     The same loss, options and accuracy as `softmax_cross_entropy_with_integer_labels`
@@ -72,7 +74,10 @@ def linear_softmax_cross_entropy(
       label_smoothing: α in [0, 1], spread over the classes.
       z_loss: weight of the squared log-normaliser.
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
+      temperature: T > 0, divides the logits, capped or not; None for 1.
       reduction: as in `jaxent.reduce`; the mean is over the kept positions.
+      statistics: return `SoftmaxStatistics` of every position as well, from the same
+        sweep, and not differentiated. Under `jit` what is not used costs nothing.
       memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
         default is "144MB". Temporaries are about that, 16 MiB for a block of the
         classifier's gradient, and two copies of `hidden`, at any number of positions.
@@ -81,12 +86,14 @@ def linear_softmax_cross_entropy(
       implementation: "xla", also the default; or a kernel, "pallas_tpu" or
         "pallas_gpu" (bfloat16 and float16 only), that keeps the logits on the chip and
         makes more products, five and four. They have the first derivative only, in
-        reverse mode; no `class_weights`, `vocab_axis_name` or traced `softcap`.
-        Nobody has timed them.
+        reverse mode; no `class_weights`, `temperature`, `statistics`,
+        `vocab_axis_name` or traced `softcap`. Nobody has timed them.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
-      A kept label out of range makes it NaN, and the gradient too.
+      A kept label out of range makes it NaN, and the gradient too. With `statistics`
+      a pair of that and `SoftmaxStatistics` of shape `batch`, 0 and False where
+      dropped.
     Raises:
       TypeError: activations that are not floats, labels that are not integers.
       ValueError: shapes that do not meet, options out of range, or a memory budget
@@ -103,20 +110,21 @@ def linear_softmax_cross_entropy(
     """
     kernels = _options.kernels(
         implementation,
-        class_weights=class_weights, vocab_axis_name=vocab_axis_name,
+        class_weights=class_weights, temperature=temperature,
+        statistics=_options.flag("statistics", statistics) or None,
+        vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    _options.one_of("reduction", reduction, get_args(Reduction))
     head = linear_head(hidden, classifier, bias)
+    reduction = _options.reduction(reduction, head.hidden.shape[:-1])
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=None if kernels else memory,
         vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = Shared(
+    shared = _shared(softcap, temperature)._replace(
         class_weights=_checks.per_class(class_weights, head.classifier.shape[0]),
         label_smoothing=_options.option("label_smoothing", label_smoothing, 1.0),
         z_loss=_options.option("z_loss", z_loss, math.inf),
-        softcap=_options.cap(softcap),
     )
     if kernels:
         how = chosen(
@@ -126,10 +134,11 @@ def linear_softmax_cross_entropy(
         return kernel_cross_entropy(
             given, shared, settings=settings, reduction=reduction, how=how
         )
-    losses, _ = reduced_jit(
-        given, shared, settings=settings, reduction=reduction, loss=cross_entropy_rows
+    rows = cross_entropy_and_statistics_rows if statistics else cross_entropy_rows
+    loss, s = reduced_jit(
+        given, shared, settings=settings, reduction=reduction, loss=rows
     )
-    return losses
+    return (loss, s) if statistics else loss
 
 
 @door
@@ -144,6 +153,7 @@ def linear_softmax_loss(
     weights: Float[ArrayLike, "*batch"] | None = None,
     ignore_index: int | None = None,
     softcap: Number | None = None,
+    temperature: Number | None = None,
     reduction: Reduction = "mean",
     has_aux: bool = False,
     memory: int | str | None = None,
@@ -170,6 +180,7 @@ def linear_softmax_loss(
       weights: multipliers of the positions' losses. Where 0, a position is dropped.
       ignore_index: positions with this label are dropped; any integer.
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
+      temperature: T > 0, divides the logits, capped or not; None for 1.
       reduction: as in `jaxent.reduce`.
       has_aux: the function returns (losses, aux), aux a pytree of arrays [n, ...] that
         is not differentiated.
@@ -191,8 +202,8 @@ def linear_softmax_loss(
 
     Source: the confidence penalty of the example is Pereyra et al. (2017), eq. 1.
     """
-    _options.one_of("reduction", reduction, get_args(Reduction))
     head = linear_head(hidden, classifier, bias)
+    reduction = _options.reduction(reduction, head.hidden.shape[:-1])
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
@@ -201,7 +212,7 @@ def linear_softmax_loss(
     loss, constants = own_loss(
         function, given, jax.tree.structure(data), _options.flag("has_aux", has_aux)
     )
-    shared = Shared(softcap=_options.cap(softcap), constants=constants)
+    shared = _shared(softcap, temperature)._replace(constants=constants)
     losses, aux = reduced(
         given, shared, settings=settings, reduction=reduction, loss=loss
     )
@@ -218,6 +229,7 @@ def linear_softmax_statistics(
     where: Bool[ArrayLike, "*batch"] | None = None,
     ignore_index: int | None = None,
     softcap: Number | None = None,
+    temperature: Number | None = None,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
 ) -> SoftmaxStatistics:
@@ -235,6 +247,7 @@ def linear_softmax_statistics(
       where: positions to keep (True). Dropped: zeros and False.
       ignore_index: positions with this label are dropped; any integer.
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
+      temperature: T > 0, divides the logits, capped or not; None for 1.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
@@ -257,5 +270,11 @@ def linear_softmax_statistics(
         (head,), labels=labels, where=where, weights=None,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
-    shared = Shared(softcap=_options.cap(softcap))
+    shared = _shared(softcap, temperature)
     return linear_statistics(given, shared, settings=settings)
+
+
+def _shared(softcap: Number | None, temperature: Number | None) -> Shared:
+    """What is done to the logits of all heads."""
+    t = _options.off_at_1("temperature", temperature)
+    return Shared(softcap=_options.cap(softcap), temperature=t)

@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from ._checks import integer
 from ._errors import fail, shown
-from ._types import Implementation
+from ._types import Implementation, Reduction, Shape
 
 FORMULA = "The docstring has its formula."
 
@@ -99,6 +99,16 @@ def one_of(argument: str, x: object, allowed: tuple[str, ...]):
         fail(ValueError, argument, must, shown(x), "The docstring defines them.")
 
 
+def reduction(x: object, shape: Shape) -> Reduction:
+    """How values of a shape are reduced."""
+    one_of("reduction", x, get_args(Reduction))
+    if x in ("batch_mean", "sequence_mean") and not shape:
+        remedy = 'Of a single value take "mean".'
+        must = "be one that a value without axes has"
+        fail(ValueError, "reduction", must, repr(x), remedy)
+    return cast(Reduction, x)
+
+
 def kernels(implementation: object, **only_xla: object) -> str | None:
     """A chip's kernels, or None for "xla", which alone takes `only_xla`."""
     if implementation is None:
@@ -119,6 +129,12 @@ def positive(argument: str, x: object) -> float | Array:
     if isinstance(value, float) and value == 0:
         fail(ValueError, argument, "be above 0", x, FORMULA)
     return value
+
+
+def off_at_1(argument: str, x: object) -> float | Array | None:
+    """A positive number that divides, so that at 1 it is off."""
+    value = None if x is None else positive(argument, x)
+    return None if isinstance(value, float) and value == 1 else value
 
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}

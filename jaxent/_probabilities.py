@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float, Int
 from . import _checks, _options
 from ._engine.class_axis import classes_last
 from ._engine.exact import product, widen, widen_both, xlog1py, xlogy
+from ._engine.inputs import positions
 from ._engine.labels import class_ids, drop, kept
 from ._engine.sums import one_hot
 from ._errors import door
-from ._types import Axis, Shape
+from ._types import Axis, Reduction, Shape
 
 
 @door
@@ -30,7 +31,9 @@ def binary_cross_entropy(
     *,
     eps: float | None = None,
     where: Bool[ArrayLike, "*shape"] | None = None,
-) -> Float[Array, "*shape"]:
+    weights: Float[ArrayLike, "*shape"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Binary cross-entropy of probabilities, elementwise, in nats.
 
     `ℓ = −y·log p − (1−y)·log(1−p)`, exact: 0 for a sure and right p, inf for a sure
@@ -42,6 +45,8 @@ def binary_cross_entropy(
       labels: y in [0, 1], shape of `probs`; any real dtype.
       eps: clip, in [0, 0.5]; None does not clip. A clipped p has gradient 0.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a element is dropped.
+      reduction: as in `jaxent.reduce`, over the kept elements.
     Returns:
       Loss in nats, shape of `probs`, float32 (float64 if either input is).
     Raises:
@@ -54,8 +59,8 @@ def binary_cross_entropy(
     Source: Good (1952), Rational Decisions, §8.
     """
     p, y = _checks.paired(("probs", "labels"), probs, labels)
-    keep = _checks.positions(where, p.shape)
-    return _binary_cross_entropy(p, y, keep, _clip(eps))
+    keep, average = positions(p.shape, where, weights, reduction)
+    return average(_binary_cross_entropy(p, y, keep, _clip(eps)))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -77,7 +82,9 @@ def categorical_cross_entropy(
     axis: Axis = -1,
     eps: float | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
-) -> Float[Array, "*batch"]:
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Cross-entropy of probabilities against label distributions, in nats.
 
     `ℓ = −Σⱼ qⱼ·log pⱼ`, one value per position, exact: inf where a class with a
@@ -90,6 +97,8 @@ def categorical_cross_entropy(
       eps: clips p to [eps, 1−eps], in [0, 0.5]; None does not clip. A clipped p has
         gradient 0.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is).
     Raises:
@@ -106,8 +115,8 @@ def categorical_cross_entropy(
     """
     p, q = _checks.paired(("probs", "labels"), probs, labels)
     axes, shape = _checks.class_axes(axis, "probs", p)
-    keep = _checks.positions(where, shape)
-    return _categorical_cross_entropy(p, q, keep, _clip(eps), axis=axes)
+    keep, average = positions(shape, where, weights, reduction)
+    return average(_categorical_cross_entropy(p, q, keep, _clip(eps), axis=axes))
 
 
 @functools.partial(jax.jit, static_argnames="axis", inline=True)
@@ -137,9 +146,11 @@ def negative_log_likelihood(
     *,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     ignore_index: int | None = None,
     class_weights: Float[ArrayLike, " classes"] | None = None,
-) -> Float[Array, "*batch"]:
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Negative log-likelihood of class ids under given log-probabilities, in nats.
 
     `ℓ = −w_y·log p_y`, one value per position. The log-probabilities are taken as
@@ -150,8 +161,10 @@ def negative_log_likelihood(
       labels: class ids in [0, classes).
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the values. Where 0, a position is dropped.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: w, one weight a class.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64). Out-of-range label:
       NaN, gradient NaN. Label with log-probability −inf: inf.
@@ -167,14 +180,17 @@ def negative_log_likelihood(
     log_p = _checks.floats("log_probs", log_probs)
     axes, shape = _checks.class_axes(axis, "log_probs", log_p)
     ids = _checks.class_ids(labels, shape, log_p.shape)
-    keep = _checks.positions(where, shape)
     index = _options.ignored(ignore_index)
+    keep, average = positions(
+        shape, where, weights, reduction, labels=ids, ignore_index=index
+    )
     checked = _checks.checked()
     count = math.prod(log_p.shape[a] for a in axes)
-    weights = _checks.per_class(class_weights, count)
-    return _negative_log_likelihood(
-        log_p, ids, keep, weights, checked=checked, axis=axes, ignore_index=index
+    each = _checks.per_class(class_weights, count)
+    losses = _negative_log_likelihood(
+        log_p, ids, keep, each, checked=checked, axis=axes, ignore_index=index
     )
+    return average(losses)
 
 
 @functools.partial(

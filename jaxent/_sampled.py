@@ -9,7 +9,7 @@ from . import _options
 from ._errors import door, fail
 from ._sampling.candidates import Candidates
 from ._sampling.logits import given_columns, nce, sampled_softmax, settings_of
-from ._types import Number
+from ._types import Number, Reduction
 
 
 @door
@@ -21,9 +21,11 @@ def sampled_softmax_cross_entropy(
     candidates: Candidates,
     bias: Float[ArrayLike, " vocab"] | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     remove_accidental_hits: bool = True,
     subtract_log_q: bool = True,
-) -> Float[Array, "*batch"]:
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Softmax cross-entropy among each position's labels and the sampled classes.
 
     `ℓ = log Σ_{c ∈ T ∪ S} exp(x_c) − 1/|T|·Σ_{c ∈ T} x_c`, where
@@ -42,8 +44,10 @@ def sampled_softmax_cross_entropy(
       candidates: what a sampler of `jaxent.samplers` drew for these labels.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       remove_accidental_hits: leave out the candidates among a position's own labels.
       subtract_log_q: correct for how often the classes are drawn.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64). A label out of range,
       or one that the sampler never draws (Q = 0): NaN, with a NaN gradient, for that
@@ -62,9 +66,11 @@ def sampled_softmax_cross_entropy(
     Source: Jean et al. (2015), On Using Very Large Target Vocabulary for NMT, §3;
       accidental hits as in TensorFlow's `tf.nn.sampled_softmax_loss`.
     """
-    given = given_columns(hidden, classifier, labels, bias, candidates, where)
+    given, average = given_columns(
+        hidden, classifier, labels, bias, candidates, where, weights, reduction
+    )
     settings = settings_of(remove_accidental_hits, subtract_log_q)
-    return sampled_softmax(given, settings=settings)
+    return average(sampled_softmax(given, settings=settings))
 
 
 @door
@@ -76,9 +82,11 @@ def nce_loss(
     candidates: Candidates,
     bias: Float[ArrayLike, " vocab"] | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     remove_accidental_hits: bool = False,
     subtract_log_q: bool = True,
-) -> Float[Array, "*batch"]:
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Noise-contrastive estimation: is a class a label, or was it drawn?
 
     `ℓ = Σ_{c ∈ T} BCE(x_c, 1/|T|) + Σ_{c ∈ S} BCE(x_c, 0)`, with the logits x, labels T
@@ -92,8 +100,10 @@ def nce_loss(
       candidates: what a sampler of `jaxent.samplers` drew for these labels.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       remove_accidental_hits: leave out the candidates among a position's own labels.
       subtract_log_q: correct for how often the classes are drawn.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64); NaN as in
       `sampled_softmax_cross_entropy`.
@@ -110,9 +120,11 @@ def nce_loss(
     Source: Gutmann & Hyvärinen (2010), Noise-contrastive estimation; negative
       sampling: Mikolov et al. (2013); as in TensorFlow's `tf.nn.nce_loss`.
     """
-    given = given_columns(hidden, classifier, labels, bias, candidates, where)
+    given, average = given_columns(
+        hidden, classifier, labels, bias, candidates, where, weights, reduction
+    )
     settings = settings_of(remove_accidental_hits, subtract_log_q)
-    return nce(given, settings=settings)
+    return average(nce(given, settings=settings))
 
 
 @door
@@ -126,9 +138,11 @@ def rank_sampled_softmax_cross_entropy(
     temperature: Number = 1.0,
     bias: Float[ArrayLike, " vocab"] | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     remove_accidental_hits: bool = True,
     subtract_log_q: bool = True,
-) -> Float[Array, "*batch"]:
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Sampled softmax among the candidates that the batch finds hardest.
 
     Of the candidates, those `num_resampled` are kept whose score
@@ -145,8 +159,10 @@ def rank_sampled_softmax_cross_entropy(
       temperature: τ > 0; small ones go by each class's best position alone.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, no part in scores.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       remove_accidental_hits: leave out the candidates among a position's own labels.
       subtract_log_q: correct for how often the classes are drawn.
+      reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64); NaN as in
       `sampled_softmax_cross_entropy`.
@@ -163,7 +179,9 @@ def rank_sampled_softmax_cross_entropy(
 
     Source: TensorFlow 1's `tf.contrib.nn.rank_sampled_softmax_loss`.
     """
-    given = given_columns(hidden, classifier, labels, bias, candidates, where)
+    given, average = given_columns(
+        hidden, classifier, labels, bias, candidates, where, weights, reduction
+    )
     settings = settings_of(remove_accidental_hits, subtract_log_q)
     count = _options.count("num_resampled", num_resampled, 1)
     if count >= given.candidates.ids.size:
@@ -172,4 +190,4 @@ def rank_sampled_softmax_cross_entropy(
         fail(ValueError, "num_resampled", must, count, remedy)
     temperature = _options.positive("temperature", temperature)
     settings = settings._replace(num_resampled=count)
-    return sampled_softmax(given, temperature, settings=settings)
+    return average(sampled_softmax(given, temperature, settings=settings))

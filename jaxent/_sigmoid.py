@@ -12,10 +12,11 @@ from jaxtyping import Bool, Float
 
 from . import _checks, _options
 from ._engine.exact import focal, sigmoid_pair, weighted, widen_both
+from ._engine.inputs import positions
 from ._engine.labels import drop
 from ._engine.pair_losses import binary_cross_entropy_of
 from ._errors import door
-from ._types import Number
+from ._types import Number, Reduction
 
 
 @door
@@ -24,9 +25,11 @@ def sigmoid_binary_cross_entropy(
     labels: Float[ArrayLike, "*shape"],
     *,
     where: Bool[ArrayLike, "*shape"] | None = None,
+    weights: Float[ArrayLike, "*shape"] | None = None,
     pos_weight: Float[ArrayLike, "..."] | None = None,
     label_smoothing: Number = 0.0,
-) -> Float[Array, "*shape"]:
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Binary cross-entropy of logits, elementwise, in nats.
 
     `ℓ = P·y·softplus(−x) + (1−y)·softplus(x)`, where σ(x) is the probability of 1.
@@ -37,8 +40,10 @@ def sigmoid_binary_cross_entropy(
       logits: x = log p/(1−p), any real float dtype.
       labels: y in [0, 1], shape of the logits; any real dtype.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a element is dropped.
       pos_weight: P, multiplies the loss of positives; broadcastable to the logits.
       label_smoothing: α in [0, 1]: labels become `(1−α)·y + α/2`.
+      reduction: as in `jaxent.reduce`, over the kept elements.
     Returns:
       Loss in nats, shape of the logits, float32 (float64 if either input is).
     Raises:
@@ -52,11 +57,11 @@ def sigmoid_binary_cross_entropy(
     Source: Cox (1958), The Regression Analysis of Binary Sequences.
     """
     x, y = _checks.paired(("logits", "labels"), logits, labels)
-    keep = _checks.positions(where, x.shape)
+    keep, average = positions(x.shape, where, weights, reduction)
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)
     if pos_weight is not None:
         pos_weight = _checks.broadcastable("pos_weight", pos_weight, x)
-    return _sigmoid_binary_cross_entropy(x, y, keep, pos_weight, alpha)
+    return average(_sigmoid_binary_cross_entropy(x, y, keep, pos_weight, alpha))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -85,7 +90,9 @@ def sigmoid_focal_loss(
     alpha: Number | None = None,
     gamma: Number = 2.0,
     where: Bool[ArrayLike, "*shape"] | None = None,
-) -> Float[Array, "*shape"]:
+    weights: Float[ArrayLike, "*shape"] | None = None,
+    reduction: Reduction = "none",
+) -> Float[Array, "..."]:
     """Binary focal loss of logits, elementwise, in nats.
 
     `ℓ = (α·y + (1−α)·(1−y))·(1 − p_t)^γ·CE`, where CE is the binary cross-entropy and
@@ -98,6 +105,8 @@ def sigmoid_focal_loss(
       alpha: α in [0, 1], weight of positives against negatives; None for none.
       gamma: focusing exponent γ ≥ 0; 0 is the binary cross-entropy.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a element is dropped.
+      reduction: as in `jaxent.reduce`, over the kept elements.
     Returns:
       Loss in nats, shape of the logits, float32 (float64 if either input is).
     Raises:
@@ -110,11 +119,11 @@ def sigmoid_focal_loss(
     Source: Lin et al. (2017), Focal Loss for Dense Object Detection, eq. 5.
     """
     x, y = _checks.paired(("logits", "labels"), logits, labels)
-    keep = _checks.positions(where, x.shape)
+    keep, average = positions(x.shape, where, weights, reduction)
     gamma = _options.number("gamma", gamma, (0.0, math.inf))
     if alpha is not None:
         alpha = _options.number("alpha", alpha, (0.0, 1.0))
-    return _sigmoid_focal_loss(x, y, keep, alpha, gamma)
+    return average(_sigmoid_focal_loss(x, y, keep, alpha, gamma))
 
 
 @functools.partial(jax.jit, inline=True)

@@ -19,7 +19,7 @@ from ._engine.pair_losses import (
 )
 from ._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
 from ._errors import door
-from ._types import Axis, AxisName, Number, Shape
+from ._types import Axis, AxisName, Number, Reduction, Shape
 
 
 @door
@@ -29,13 +29,16 @@ def softmax_cross_entropy_with_integer_labels(
     *,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
     ignore_index: int | None = None,
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    temperature: Number | None = None,
+    reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, "..."]:
     """Softmax cross-entropy against class ids, one value per position, in nats.
 
     `ℓ = −log p_y = log Σⱼ exp(xⱼ) − x_y`, and with the options
@@ -51,12 +54,15 @@ def softmax_cross_entropy_with_integer_labels(
       labels: class ids in [0, classes); flat indices if `axis` is a tuple.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: w, one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes (V of them, −inf
         logits excluded).
       z_loss: weight z ≥ 0 of the squared log-normaliser.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64 logits). A label
@@ -75,17 +81,19 @@ def softmax_cross_entropy_with_integer_labels(
       Network Outputs; log1p form after Blanchard, Higham & Higham (2021), Alg. 4.1;
       z-loss: de Brébisson & Vincent (2016).
     """
-    inputs, axes = softmax_inputs(
-        logits, labels, axis=axis, where=where, class_where=class_where,
-        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
-        vocab_axis_name=vocab_axis_name,
-        integer=True,
-    )  # fmt: skip
     index = _options.ignored(ignore_index)
+    inputs, axes, average = softmax_inputs(
+        logits, labels, axis=axis, where=where, weights=weights,
+        class_where=class_where, class_weights=class_weights,
+        label_smoothing=label_smoothing, z_loss=z_loss, temperature=temperature,
+        reduction=reduction, vocab_axis_name=vocab_axis_name,
+        integer=True, ignore_index=index,
+    )  # fmt: skip
     checked = _checks.checked()
-    return integer_label_loss(
+    losses = integer_label_loss(
         inputs, checked=checked, axis=axes, ignore_index=index, loss=cross_entropy_of
     )
+    return average(losses)
 
 
 @door
@@ -95,12 +103,15 @@ def softmax_cross_entropy(
     *,
     axis: Axis = -1,
     where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
     class_weights: Float[ArrayLike, " classes"] | None = None,
     label_smoothing: Number = 0.0,
     z_loss: Number = 0.0,
+    temperature: Number | None = None,
+    reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, "..."]:
     """Softmax cross-entropy against label distributions, one value per position.
 
     `ℓ = Σⱼ qⱼ·(−log pⱼ)`, in nats; with options
@@ -114,10 +125,13 @@ def softmax_cross_entropy(
       labels: weights q ≥ 0 of the classes, shape of the logits; any real dtype.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
       class_where: classes allowed (True), broadcastable to the logits.
       class_weights: w, one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes.
       z_loss: weight z ≥ 0 of the squared log-normaliser.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is). A −inf logit
@@ -132,13 +146,15 @@ def softmax_cross_entropy(
 
     Source: Goodfellow, Bengio & Courville (2016), Deep Learning, §6.2.2.3.
     """
-    inputs, axes = softmax_inputs(
-        logits, labels, axis=axis, where=where, class_where=class_where,
-        class_weights=class_weights, label_smoothing=label_smoothing, z_loss=z_loss,
-        vocab_axis_name=vocab_axis_name,
+    inputs, axes, average = softmax_inputs(
+        logits, labels, axis=axis, where=where, weights=weights,
+        class_where=class_where, class_weights=class_weights,
+        label_smoothing=label_smoothing, z_loss=z_loss, temperature=temperature,
+        reduction=reduction, vocab_axis_name=vocab_axis_name,
         integer=False,
     )  # fmt: skip
-    return distribution_label_loss(inputs, axis=axes, loss=cross_entropy_of)
+    losses = distribution_label_loss(inputs, axis=axes, loss=cross_entropy_of)
+    return average(losses)
 
 
 @door
@@ -150,6 +166,7 @@ def softmax_statistics(
     where: Bool[ArrayLike, "*batch"] | None = None,
     class_where: Bool[ArrayLike, "*#batch #classes"] | None = None,
     ignore_index: int | None = None,
+    temperature: Number | None = None,
     vocab_axis_name: AxisName | None = None,
 ) -> SoftmaxStatistics:
     """The numbers softmax losses are made of, for a loss of your own.
@@ -170,6 +187,7 @@ def softmax_statistics(
       where: positions to keep (True). Dropped: zeros and False, gradient 0.
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
       `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),
@@ -185,10 +203,9 @@ def softmax_statistics(
 
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
-    inputs, axes = softmax_inputs(
+    inputs, axes, _ = softmax_inputs(
         logits, labels, axis=axis, where=where, class_where=class_where,
-        class_weights=None, label_smoothing=0.0, z_loss=0.0, integer=True,
-        vocab_axis_name=vocab_axis_name,
+        temperature=temperature, integer=True, vocab_axis_name=vocab_axis_name,
     )  # fmt: skip
     index = _options.ignored(ignore_index)
     checked = _checks.checked()

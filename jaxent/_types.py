@@ -18,7 +18,13 @@ Number = float | Array
 """A Python number, or a traced scalar such as a schedule's value."""
 
 Reduction = Literal[
-    "none", "sum", "mean", "weighted_mean", "nonzero_mean", "batch_mean"
+    "none",
+    "sum",
+    "mean",
+    "weighted_mean",
+    "nonzero_mean",
+    "batch_mean",
+    "sequence_mean",
 ]
 
 Implementation = Literal["xla", "pallas_tpu", "pallas_gpu"]

@@ -383,13 +383,34 @@ def js_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
 
 
 @quiet
-def reduce(values, *, where=None, weights=None, reduction="mean", axis=None):
+def reduce(
+    values,
+    *,
+    where=None,
+    weights=None,
+    reduction="mean",
+    axis=None,
+    segment_ids=None,
+    num_segments=None,
+):
     v = wide(values)
     keep = np.ones(v.shape, bool) if where is None else np.asarray(where)
     w = np.where(keep, 1 if weights is None else wide(weights), wide(0))
     terms = times(w, v)
     if reduction == "none":
         return terms
+    if reduction == "sequence_mean":
+        ids = np.ones(v.shape, int) if segment_ids is None else np.asarray(segment_ids)
+        last = v.shape[-1] + 1 if num_segments is None else num_segments
+        means = []
+        for row, weight, segments in zip(
+            *(a.reshape(-1, v.shape[-1]) for a in (terms, w, ids)), strict=True
+        ):
+            for s in range(1, last):
+                if np.sum(weight[segments == s]) != 0:
+                    total = np.sum(row[segments == s])
+                    means.append(total / np.sum(weight[segments == s]))
+        return np.sum(means) / wide(len(means)) if means else wide(0)
     count = {
         "sum": 1,
         "mean": np.sum(keep, axis=axis),
@@ -398,6 +419,20 @@ def reduce(values, *, where=None, weights=None, reduction="mean", axis=None):
         "batch_mean": v.shape[0] if v.ndim else 1,
     }[reduction]
     return np.where(count == 0, 0, np.sum(terms, axis=axis) / wide(count))
+
+
+@quiet
+def segment_means(values, segment_ids, *, num_segments, where=None, weights=None):
+    """(Σ w·v, Σ w) of each segment from 1 on; column 0 is empty."""
+    v, ids = wide(values), np.asarray(segment_ids)
+    keep = np.ones(v.shape, bool) if where is None else np.asarray(where)
+    w = np.where(keep, 1 if weights is None else wide(weights), wide(0))
+    hit = (ids[..., None, :] == np.arange(num_segments)[:, None]) & (ids > 0)[
+        ..., None, :
+    ]
+    return tuple(
+        np.sum(np.where(hit, x[..., None, :], 0), -1) for x in (times(w, v), w)
+    )
 
 
 def perplexity(mean_nll):

@@ -110,15 +110,15 @@ def test_each_door_has_its_own_words():
 
 
 TAKES = (
-    "It takes logits, labels; by name axis, where, class_where, ignore_index, "
-    "class_weights, label_smoothing, z_loss, vocab_axis_name."
+    "It takes logits, labels; by name axis, where, weights, class_where, ignore_index, "
+    "class_weights, label_smoothing, z_loss, temperature, reduction, vocab_axis_name."
 )
 REFUSED = {
     "position": ((X, Y, 1), {}, "...", "be called with 2 arguments by position; got 3. "
                  "Options go by name, such as `axis=`."),
     "missing": ((X,), {}, "labels=...", "be given; got nothing."),
     "near": ((X, Y), {"weight": Y}, "weight=...", "be an argument it has; got "
-             "int32[8]. Did you mean `class_weights`?"),
+             "int32[8]. Did you mean `weights`?"),
     "unknown": ((X, Y), {"name": "ce"}, "name=...", "be an argument it has; got 'ce'."),
     "twice": ((X, Y), {"logits": X}, "logits=...", "be given once; got it twice."),
 }  # fmt: skip

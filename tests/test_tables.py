@@ -43,7 +43,8 @@ def because(reason, *names):
 
 HELPERS = because(
     "makes labels, or reduces losses: by hand in test_reduce and test_labels",
-    "bits_per_byte", "next_token_labels", "perplexity", "reduce", "smooth_labels",
+    "bits_per_byte", "next_token_labels", "perplexity", "reduce", "segment_means",
+    "smooth_labels",
 )  # fmt: skip
 HEADS = because(
     "a fused head: oracle_heads and test_linear",
@@ -81,7 +82,9 @@ ABSENT = {
         "rank_sampled_softmax_cross_entropy",
     )
     | because(
-        "no loss", "bits_per_byte", "next_token_labels", "perplexity", "smooth_labels"
+        "no loss",
+        "bits_per_byte", "next_token_labels", "perplexity", "segment_means",
+        "smooth_labels",
     ),
 }  # fmt: skip
 

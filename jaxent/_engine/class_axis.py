@@ -4,29 +4,63 @@
 What an engine adds up over the classes it adds up here, so that in its rules one line
 serves both. A sum over slices is the same on every device; JAX knows (`check_vma`),
 and transposes it to nothing.
+
+A softmax over it may have a temperature T. Logits are never divided by it, for that
+would round off what they differ by: differences are. So that the rules of the engines
+need not know of a second argument, the logits carry its tangent, as if they moved with
+it (`ClassAxis.carry`), and the rules divide tangents by T, and nothing else.
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
 
+from .. import _options
 from .._errors import fail
 from .._types import AxisName, Shape
 from .placement import varying
 
 
-@jax.tree_util.register_static
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["temperature"],
+    meta_fields=["axis_name"],
+)
 @dataclasses.dataclass(frozen=True)
 class ClassAxis:
-    """The mesh axes the classes are sliced over, if any: every sum over them is here.
+    """What the classes are added up over, and the temperature of their softmax.
 
-    It is a pytree without leaves, so that it can go wherever arrays go.
+    It is a pytree, so that it can go wherever arrays go.
     """
 
     axis_name: AxisName | None = None
+    """The mesh axes the classes are sliced over, if any: every sum over them is here.
+    """
+    temperature: ArrayLike | None = None
+
+    def at(self, temperature: ArrayLike | None) -> "ClassAxis":
+        return dataclasses.replace(self, temperature=temperature)
+
+    def carry(self, x: Array) -> tuple[Array, "ClassAxis"]:
+        """The logits x with the temperature's tangent, and the axis for their dtype."""
+        if self.temperature is None:
+            return x, self
+        t = jnp.asarray(self.temperature, x.dtype)
+        return _carrying(x, t, self.at(None)), self.at(t)
+
+    def per(self, x: Array) -> Array:
+        """x/T, for x a tangent, or what does not depend on the logits."""
+        return x if self.temperature is None else x / self.temperature
+
+    def scaled(self, x: Array) -> Array:
+        """x/T of a difference x of logits, which carry the tangent of T."""
+        return x if self.temperature is None else _scaled(x, self.temperature)
 
     @property
     def names(self) -> frozenset[str]:
@@ -79,6 +113,37 @@ WHOLE = ClassAxis()
 
 
 @jax.custom_jvp
+def _carrying(x: Array, temperature: Array, classes: ClassAxis) -> Array:
+    del temperature, classes
+    return x
+
+
+def _carrying_jvp(primals, tangents):
+    x, temperature, classes = primals
+    dx, dt, _ = tangents
+    if isinstance(dx, SymbolicZero):
+        dx = jnp.zeros_like(x)
+    if not isinstance(dt, SymbolicZero):
+        # ∂(x/T)/∂T·T = −(x − c)/T, but for a constant that no difference depends on.
+        below = x - lax.stop_gradient(classes.max(x))
+        dx -= jnp.where(x == -jnp.inf, 0, below) / temperature * dt
+    return _carrying(*primals), dx
+
+
+_carrying.defjvp(_carrying_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _scaled(x: Array, temperature: Array) -> Array:
+    return x / temperature
+
+
+@_scaled.defjvp
+def _scaled_jvp(primals, tangents):
+    return _scaled(*primals), tangents[0] / primals[1]
+
+
+@jax.custom_jvp
 def _max(x: Array, classes: ClassAxis) -> Array:
     return classes.pmax(jnp.max(x, axis=-1, keepdims=True))
 
@@ -110,10 +175,11 @@ def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Arr
     return classes_last(logits, axis)
 
 
-def sliced(name: AxisName | None) -> ClassAxis:
+def class_axis(name: AxisName | None, temperature: object = None) -> ClassAxis:
     """All classes, or slices of them over an axis, or axes, that is mapped here."""
+    t = _options.off_at_1("temperature", temperature)
     if name is None:
-        return WHOLE
+        return ClassAxis(temperature=t)
     got, argument = repr(name), "vocab_axis_name"
     names = name if isinstance(name, tuple) else (name,)
     if not names or not all(isinstance(n, str) for n in names):
@@ -130,4 +196,4 @@ def sliced(name: AxisName | None) -> ClassAxis:
         must = "name an axis of a `jax.shard_map` that checks which values vary"
         remedy = "Leave `check_vma=True`: without it gradients are summed twice."
         fail(ValueError, argument, must, got, remedy)
-    return ClassAxis(name)
+    return ClassAxis(name, t)

@@ -62,6 +62,23 @@ def difference(x: Array, y: Array) -> tuple[Array, Array]:
     return d, lax.stop_gradient(jnp.where(jnp.isfinite(d), low, 0))
 
 
+def divided(x: Array, low: Array, y: Array) -> tuple[Array, Array]:
+    """(x + low)/y, and what that rounds off; low is small beside x."""
+    q = quotient(x, jnp.broadcast_to(y, x.shape))
+    # x − q·y, of halves whose products are exact (Dekker 1971): contracted or not.
+    halves = 11 if x.dtype == jnp.float32 else 25
+    exponent = jnp.finfo(x.dtype).nexp
+
+    def split(a: Array) -> tuple[Array, Array]:
+        high = lax.reduce_precision(a, exponent, halves)
+        return high, a - high
+
+    (q_high, q_low), (y_high, y_low) = split(q), split(y)
+    left = ((x - q_high * y_high) - q_high * y_low - q_low * y_high) - q_low * y_low
+    low = (left + low) / y
+    return q, lax.stop_gradient(jnp.where(jnp.isfinite(low), low, 0))
+
+
 class Pair(NamedTuple):
     """What a loss may know of the label's probability p, each to its own accuracy."""
 

@@ -45,10 +45,10 @@ def _entropy_of_logits_jvp(primals, tangents):
     # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D), D the distance from the largest logit: log Z, all that
     # −log p and H are made of at saturation, has dropped out.
     # Differentiated too: what is at the top stays at distance 0, to every order.
-    distance = jnp.where(x == -jnp.inf, 0, classes.max(x) - x)
+    distance = classes.scaled(jnp.where(x == -jnp.inf, 0, classes.max(x) - x))
     mean = classes.sum(prob * distance, keepdims=True)
     slope = prob * (distance - mean)
-    return entropy_of_logits(*primals), classes.sum(slope * tangents[0])
+    return entropy_of_logits(*primals), classes.sum(slope * classes.per(tangents[0]))
 
 
 class _Difference(NamedTuple):
@@ -70,12 +70,12 @@ def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
     shift, shift_low = (
         classes.sum(jnp.where(top, x, 0), keepdims=True) for x in (raw, low)
     )
-    raw = jnp.where(p == 0, 0, (raw - shift) + (low - shift_low))
+    raw = classes.scaled(jnp.where(p == 0, 0, (raw - shift) + (low - shift_low)))
     mean = classes.sum(product(p, raw), keepdims=True)
     # Twice: the first mean has the rounding of Σ p, which is not quite 1.
     mean += classes.sum(product(p, raw - mean), keepdims=True)
     gap, gap_low = difference(classes.max(b), classes.max(a))
-    gap = (gap - shift) + (gap_low - shift_low) - mean
+    gap = classes.scaled((gap - shift) + (gap_low - shift_low)) - mean
     return _Difference(p, q, raw - mean, gap)
 
 
@@ -98,7 +98,7 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
     # are then of different size.
     near = (jnp.abs(d) < 1) & (p != 0)
     # p·exp(d) as one exponential, for where p underflows or exp(d) overflows.
-    mass = exp(b - largest_b + (gap - log_z_a))
+    mass = exp(classes.scaled(b - largest_b) + (gap - log_z_a))
     far = mass - product(p, 1 + d)
     excess = jnp.where(near, p * phi(jnp.where(near, d, 0)), far)
     # The divergence as a difference of normalisers, for where the sum over the classes
@@ -113,7 +113,7 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
 @kl_of_logits.defjvp
 def _kl_of_logits_jvp(primals, tangents):
     a, b, classes = primals
-    da, db, _ = tangents
+    da, db = (classes.per(dx) for dx in tangents[:2])
     # ∂KL/∂b_j = q_j − p_j = p_j·(exp(d_j − KL) − 1), and ∂KL/∂a_j = −p_j·d_j: both go
     # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
     kl = kl_of_logits(*primals)
@@ -125,44 +125,48 @@ def _kl_of_logits_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def js_of_logits(a: Array, b: Array) -> Array:
+def js_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
     """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
-    return in_row_groups(_js, a, b)
+    each = functools.partial(_js, classes=classes)
+    return in_row_groups(each, a, b, classes=classes)
 
 
-def _js(a: Array, b: Array) -> Array:
-    p, q, ratio, near = _log_ratio(a, b)
+def _js(a: Array, b: Array, classes: ClassAxis) -> Array:
+    p, q, ratio, near = _log_ratio(a, b, classes)
     # tanh(r/2) = (q − p)/(q + p) to full accuracy where q is near p.
     v = tanh(ratio / 2)
     small = (p + q) / 4 * (ratio * v + log1p(-v * v))
-    return jnp.sum(jnp.where(near, small, jensen_shannon(p, q)), axis=-1)
+    return classes.sum(jnp.where(near, small, jensen_shannon(p, q)))
 
 
 @js_of_logits.defjvp
 def _js_of_logits_jvp(primals, tangents):
-    value = js_of_logits(*primals)
+    value, classes = js_of_logits(*primals), primals[2]
     p, q, ratio, near = _log_ratio(*primals)
+    da, db = (classes.per(dx) for dx in tangents[:2])
     v = tanh(ratio / 2)
     tangent = jnp.zeros_like(value)
-    for prob, other, sign, dx in ((p, q, -1, tangents[0]), (q, p, 1, tangents[1])):
+    for prob, other, sign, dx in ((p, q, -1, da), (q, p, 1, db)):
         # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
         # Which of the two the likeliest class is near is not computed, but left out,
         # and then that class's own s: so that no 1 − p is left to cancel.
-        top = one_hot(WHOLE.top(prob), prob)
-        apart = jnp.any(top & ~near, axis=-1, keepdims=True)
+        top = one_hot(classes.top(prob), prob, classes)
+        apart = classes.any(top & ~near)
         log_2 = log(jnp.asarray(2, p.dtype))
         far = jnp.where(apart, 0, log_2) - log1p(other / jnp.where(prob == 0, 1, prob))
         close = log1p(sign * v) - jnp.where(apart, log_2, 0)
         slope = jnp.where(near, close, far) / 2
-        slope -= jnp.sum(jnp.where(top, slope, 0), axis=-1, keepdims=True)
-        mean = jnp.sum(prob * slope, axis=-1, keepdims=True)
-        tangent += jnp.sum(prob * (slope - mean) * dx, axis=-1)
+        slope -= classes.sum(jnp.where(top, slope, 0), keepdims=True)
+        mean = classes.sum(prob * slope, keepdims=True)
+        tangent += classes.sum(prob * (slope - mean) * dx)
     return value, tangent
 
 
-def _log_ratio(a: Array, b: Array) -> tuple[Array, Array, Array, Array]:
+def _log_ratio(
+    a: Array, b: Array, classes: ClassAxis
+) -> tuple[Array, Array, Array, Array]:
     """p, q, log(q/p) where it is small, and where that is (elsewhere it reads 0)."""
-    p, q, d, _ = _difference(a, b, WHOLE)
-    ratio = d - kl_of_logits(a, b)[..., None]
+    p, q, d, _ = _difference(a, b, classes)
+    ratio = d - kl_of_logits(a, b, classes)[..., None]
     near = (jnp.abs(ratio) < 1) & (p != 0)
     return p, q, jnp.where(near, ratio, 0), near

@@ -2,15 +2,16 @@
 """What a dense softmax loss is given, checked."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from jax import Array
 from jax.typing import ArrayLike
 
-from .. import _checks
-from .._options import option
-from .._types import Axis, AxisName, Shape
-from .class_axis import WHOLE, ClassAxis, sliced
+from .. import _checks, _options
+from .._types import Axis, AxisName, Reduction, Shape
+from .class_axis import WHOLE, ClassAxis, class_axis
+from .means import averaged
 
 
 class ClassInputs(NamedTuple):
@@ -26,6 +27,40 @@ class ClassInputs(NamedTuple):
     classes: ClassAxis = WHOLE
 
 
+Average = Callable[[Array], Array]
+"""What is made of one value for each position."""
+
+
+def positions(
+    shape: Shape,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+    reduction: Reduction,
+    *,
+    full: Shape = (),
+    labels: Array | None = None,
+    ignore_index: int | None = None,
+) -> tuple[Array | None, Average]:
+    """Which positions are looked at, and how one value of each is reduced.
+
+    A weight of 0 drops a position too, although a plain mean still counts it. `full`
+    is the shape of the logits.
+    """
+    keep = _checks.positions(where, shape, full)
+    how = _options.reduction(reduction, shape)
+    if weights is None and how == "none":
+        return keep, lambda values: values
+    w = None
+    seen = keep
+    if weights is not None:
+        w = _checks.weights("weights", weights)
+        _checks.same_shape("weights", w, shape, "where")
+        seen = (w != 0) if keep is None else keep & (w != 0)
+    return seen, lambda values: averaged(
+        values, keep, w, labels, ignore_index=ignore_index, reduction=how
+    )
+
+
 def softmax_inputs(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -33,23 +68,30 @@ def softmax_inputs(
     integer: bool,
     axis: Axis,
     where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     class_where: ArrayLike | None = None,
+    ignore_index: int | None = None,
     class_weights: ArrayLike | None = None,
     label_smoothing: ArrayLike = 0.0,
     z_loss: ArrayLike = 0.0,
+    temperature: ArrayLike | None = None,
+    reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
-) -> tuple[ClassInputs, Shape]:
-    """The checks that all softmax losses share; the class axes come second."""
+) -> tuple[ClassInputs, Shape, Average]:
+    """The checks that all softmax losses share; class axes and the mean come after."""
     x = _checks.floats("logits", logits)
     axes, shape = _checks.class_axes(axis, "logits", x)
     if integer:
         y = _checks.class_ids(labels, shape, x.shape)
     else:
         y = _checks.distributions("labels", labels, x, "logits")
-    keep = _checks.positions(where, shape, x.shape)
+    keep, average = positions(
+        shape, where, weights, reduction, full=x.shape,
+        labels=y if integer else None, ignore_index=_options.ignored(ignore_index),
+    )  # fmt: skip
     allowed = _checks.classes(class_where, x)
     w = _checks.per_class(class_weights, math.prod(x.shape[a] for a in axes))
-    alpha = option("label_smoothing", label_smoothing, 1.0)
-    z = option("z_loss", z_loss, math.inf)
-    slices = sliced(vocab_axis_name)
-    return ClassInputs(x, y, keep, allowed, w, alpha, z, slices), axes
+    alpha = _options.option("label_smoothing", label_smoothing, 1.0)
+    z = _options.option("z_loss", z_loss, math.inf)
+    classes = class_axis(vocab_axis_name, temperature)
+    return ClassInputs(x, y, keep, allowed, w, alpha, z, classes), axes, average

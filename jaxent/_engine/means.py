@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Means: the only place that knows what is added up, and by what it is divided."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from .._types import AxisName, Reduction, Shape
-from .exact import widen, widen_both
-from .labels import drop
+from .exact import computing_dtype, widen, widen_both
+from .labels import drop, kept
 
 
 def weighted_values(values: Array, keep: Array | None, weights: Array | None) -> Array:
@@ -22,6 +25,87 @@ def total_of(
 ) -> Array:
     total = jnp.sum(values, axis=axis)
     return total if axis_name is None else lax.psum(total, axis_name)
+
+
+@functools.partial(jax.jit, static_argnames=("ignore_index", "reduction"), inline=True)
+def averaged(
+    values: Array,
+    where: Array | None,
+    weights: Array | None,
+    labels: Array | None,
+    *,
+    ignore_index: int | None,
+    reduction: Reduction,
+) -> Array:
+    """Losses, one a position, reduced over those that count."""
+    keep = where if labels is None else kept(labels, where, ignore_index)
+    axes = tuple(range(values.ndim))
+    return reduced(values, keep, weights, reduction=reduction, axis=axes)
+
+
+def reduced(
+    values: Array,
+    keep: Array | None,
+    weights: Array | None,
+    segments: Array | None = None,
+    *,
+    reduction: Reduction,
+    axis: Shape,
+    axis_name: AxisName | None = None,
+    num_segments: int | None = None,
+) -> Array:
+    """Values of a shape, of which some are kept, as the reduction says."""
+    if reduction == "sequence_mean":
+        hit = None
+        if segments is not None:
+            # As many segments as the axis is long are numbered from 1 on.
+            count = values.shape[-1] + 1 if num_segments is None else num_segments
+            hit = of_segment(segments, count)
+        weights = sequence_shares(values, keep, weights, hit, axis_name)
+        reduction = "sum"
+    weighted = weighted_values(values, keep, weights)
+    if reduction == "none":
+        return weighted
+    total = total_of(weighted, axis, axis_name)
+    if reduction == "sum":
+        return total
+    return divided(
+        total, values.shape, keep, weights, reduction=reduction, axis=axis,
+        axis_name=axis_name,
+    )  # fmt: skip
+
+
+def sequence_shares(
+    values: Array,
+    keep: Array | None,
+    weights: Array | None,
+    hit: Array | None = None,
+    axis_name: AxisName | None = None,
+) -> Array:
+    """Weights that make a sum of `values` the mean over sequences of their means.
+
+    A sequence is the last axis, or a segment of it, that `hit` has (`of_segment`).
+    """
+    w = weighted_values(jnp.ones(values.shape, computing_dtype(values)), keep, weights)
+    if hit is None:
+        totals = own = jnp.sum(w, axis=-1, keepdims=True)
+    else:
+        totals = segment_sums(hit, w)
+        own = jnp.sum(jnp.where(hit, totals[..., None], 0), axis=-2)
+    count = total_of((totals != 0).astype(w.dtype), axis_name=axis_name)
+    return ratio(ratio(w, own), count)
+
+
+def of_segment(segments: Array, count: int) -> Array:
+    """[..., count, L]: whether a position is of the segment; none is of segment 0."""
+    wide = segments.dtype.itemsize > 4
+    ids = jnp.arange(count, dtype=segments.dtype if wide else jnp.int32)[:, None]
+    return (segments[..., None, :].astype(ids.dtype) == ids) & (ids > 0)
+
+
+def segment_sums(hit: Array, values: Array) -> Array:
+    """[..., count] of values [..., L]; masked, for a scatter adds one by one."""
+    return jnp.sum(jnp.where(hit, values[..., None, :], 0), axis=-1)
 
 
 def divided(

@@ -13,31 +13,40 @@ import jax.numpy as jnp
 from jax import Array
 
 from .._types import Shape
-from .class_axis import classes_last
+from .class_axis import ClassAxis, classes_last
 from .elementary import exp
-from .exact import widen, widen_both, xlogy
-from .information import entropy_of_logits, kl_of_logits
+from .exact import computing_dtype, widen, widen_both, xlogy
+from .information import entropy_of_logits, js_of_logits, kl_of_logits
 from .labels import drop
 from .ratios import jensen_shannon
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
 def cross_entropy_of_probs(
-    p: Array, q: Array | None, *, axis: Shape, unit: float
+    p: Array, q: Array | None, keep: Array | None, *, axis: Shape, unit: float
 ) -> Array:
     p, q = (widen(p),) * 2 if q is None else widen_both(p, q)
-    return jnp.sum(classes_last(-xlogy(p, q), axis), axis=-1) / unit
+    p, q = (drop(classes_last(x, axis), keep) for x in (p, q))
+    return drop(jnp.sum(-xlogy(p, q), axis=-1) / unit, keep)
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def entropy_on_axes(x: Array, *, axis: Shape, unit: float) -> Array:
-    return entropy_of_logits(classes_last(widen(x), axis)) / unit
+def entropy_of(x: Array, classes: ClassAxis) -> Array:
+    x, classes = classes.carry(x)
+    return entropy_of_logits(x, classes)
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def cross_entropy_on_axes(p: Array, q: Array, *, axis: Shape, unit: float) -> Array:
-    p, q = (classes_last(x, axis) for x in widen_both(p, q))
-    return (entropy_of_logits(p) + kl_of_logits(p, q)) / unit
+def cross_entropy_of(p: Array, q: Array, classes: ClassAxis) -> Array:
+    return entropy_of(p, classes) + kl_of(p, q, classes)
+
+
+def kl_of(p: Array, q: Array, classes: ClassAxis) -> Array:
+    (p, _), (q, classes) = classes.carry(p), classes.carry(q)
+    return kl_of_logits(p, q, classes)
+
+
+def js_of(p: Array, q: Array, classes: ClassAxis) -> Array:
+    (p, _), (q, classes) = classes.carry(p), classes.carry(q)
+    return js_of_logits(p, q, classes)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "term"), inline=True)
@@ -61,18 +70,21 @@ def relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
     return exp(log_p) * ratio
 
 
-def js_of_probs(p: Array, q: Array) -> Array:
-    return jnp.sum(jensen_shannon(p, q), axis=-1)
+def js_of_probs(p: Array, q: Array, classes: ClassAxis) -> Array:
+    return classes.sum(jensen_shannon(p, q))
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "unit", "divergence"), inline=True)
-def divergence_of(
-    a: Array,
-    b: Array,
+@functools.partial(jax.jit, static_argnames=("axis", "unit", "measure"), inline=True)
+def measured(
+    arrays: tuple[Array, ...],
+    keep: Array | None,
+    classes: ClassAxis,
     *,
     axis: Shape,
     unit: float,
-    divergence: Callable[[Array, Array], Array],
+    measure: Callable[..., Array],
 ) -> Array:
-    a, b = widen_both(a, b)
-    return divergence(classes_last(a, axis), classes_last(b, axis)) / unit
+    """A measure of one or two arrays of classes on any axes, in a unit."""
+    dtype = computing_dtype(*arrays)
+    given = (drop(classes_last(x.astype(dtype), axis), keep) for x in arrays)
+    return drop(measure(*given, classes) / unit, keep)

@@ -18,7 +18,6 @@ from .._types import Shape
 from .class_axis import ClassAxis, allowed_logits, classes_last
 from .exact import (
     as_logits,
-    computing_dtype,
     product,
     rounded,
     sigmoid_pair,
@@ -52,9 +51,8 @@ def integer_label_loss(
 ) -> Array:
     """Any pair loss at the label, with every option; one value per position."""
     given = allowed_logits(inputs.logits, axis, inputs.class_where)
-    x, dtype = as_logits(given), computing_dtype(given)
-    keep = kept(inputs.labels, inputs.where, ignore_index)
-    classes = inputs.classes
+    x, classes = inputs.classes.carry(as_logits(given))
+    dtype, keep = x.dtype, kept(inputs.labels, inputs.where, ignore_index)
     labels, poison = class_ids(checked, inputs.labels, keep, classes.count(x.shape[-1]))
     numbers = tuple(jnp.asarray(v, dtype) for v in parameters)
     # All that is below is made of a few numbers a position, but for the options that
@@ -71,12 +69,12 @@ def integer_label_loss(
         spread = _uniform(x, weights, classes)
         if loss is cross_entropy_of:
             # Linear in the logits: no second exponential of each.
-            distance = product(spread, n.largest[..., None] - x)
+            distance = product(spread, classes.scaled(n.largest[..., None] - x))
             smooth = classes.sum(distance) + classes.sum(spread) * n.log_total
         else:
             smooth = _expected(x, spread, keep, loss, numbers, classes)
     value = regularized(
-        value, smooth, n.largest + n.log_total, inputs.label_smoothing, inputs.z_loss
+        value, smooth, n.log_normalizer(classes), inputs.label_smoothing, inputs.z_loss
     )
     # Last, so that no option hides a label that is out of range.
     return drop(value * poison.astype(dtype), keep)
@@ -94,8 +92,8 @@ def distribution_label_loss(
     given = allowed_logits(inputs.logits, axis, inputs.class_where)
     as_given = classes_last(inputs.labels, axis)
     x, labels = widen_both(given, as_given)
-    x = rounded(x)
-    dtype, keep, classes = x.dtype, inputs.where, inputs.classes
+    x, classes = inputs.classes.carry(rounded(x))
+    dtype, keep = x.dtype, inputs.where
     labels = drop(labels, keep)
     numbers = tuple(jnp.asarray(v, dtype) for v in parameters)
     if inputs.label_smoothing is not None:

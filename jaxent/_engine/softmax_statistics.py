@@ -14,8 +14,8 @@ from .class_axis import ClassAxis
 from .exact import as_logits
 from .information import entropy_of_logits
 from .labels import class_ids
-from .statistics import numbers_of
-from .sums import rest_of
+from .statistics import log_normalizer, numbers_of
+from .sums import one_hot, rest_of
 
 
 class SoftmaxStatistics(NamedTuple):
@@ -41,6 +41,20 @@ class SoftmaxStatistics(NamedTuple):
     """The class of the largest logit (int32): the first of equals, or of NaNs."""
 
 
+class LogitsStatistics(NamedTuple):
+    """What is known of one position's logits x without a label, as above."""
+
+    log_normalizer: Array
+    entropy: Array
+    top_id: Array
+
+
+def logits_statistics_of(x: Array, classes: ClassAxis) -> LogitsStatistics:
+    """Of logits [..., V], which carry the tangent of a temperature."""
+    log_z, entropy = log_normalizer(x, None, classes), entropy_of_logits(x, classes)
+    return LogitsStatistics(log_z, entropy, classes.top(x))
+
+
 def softmax_statistics_of(
     x: Array, labels: Array, classes: ClassAxis, *, checked: str | None = None
 ) -> SoftmaxStatistics:
@@ -49,18 +63,23 @@ def softmax_statistics_of(
     What depends on a label out of range is NaN, with NaN gradients, and not correct.
     """
     labels, poison = class_ids(checked, labels, None, classes.count(x.shape[-1]))
+    wide, classes = classes.carry(as_logits(x))
     rest = rest_of(x, labels, classes)
     # A label that is no class has no logit. All classes are then the rest, whose sum is
     # the normaliser's.
     rest = rest._replace(label_logit=jnp.where(labels < 0, -jnp.inf, rest.label_logit))
-    wide = as_logits(x)
     n = numbers_of(wide, labels, None, rest)
     poison, top_id = poison.astype(wide.dtype), classes.top(x)
+    label_logit = n.label_logit
+    if classes.temperature is not None:
+        # Not a difference: of the logits as they are, and of T itself.
+        hit = one_hot(labels, x, classes)
+        label_logit = classes.per(classes.sum(jnp.where(hit, as_logits(x), 0)))
     return SoftmaxStatistics(
         nll=n.nll * poison,
         one_minus_prob=n.one_minus_prob * poison,
-        log_normalizer=n.largest + n.log_total,
-        label_logit=n.label_logit * poison,
+        log_normalizer=n.log_normalizer(classes),
+        label_logit=label_logit * poison,
         correct=(labels == top_id) & ~jnp.isnan(n.label_logit),
         entropy=entropy_of_logits(wide, classes),
         top_id=top_id,

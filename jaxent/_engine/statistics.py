@@ -18,7 +18,7 @@ from jax import Array
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, log, log1p, quotient
-from .exact import Pair, difference, product, rounded
+from .exact import Pair, difference, divided, product, rounded
 from .labels import drop
 from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
 
@@ -29,10 +29,14 @@ class LabelNumbers(NamedTuple):
     nll: Array
     one_minus_prob: Array
     log_total: Array
-    """log Σ_j exp(x_j − c)."""
+    """log Σ_j exp((x_j − c)/T)."""
     label_logit: Array
     largest: Array
     """c = max_j x_j, a constant."""
+
+    def log_normalizer(self, classes: ClassAxis) -> Array:
+        """log Σ_j exp(x_j/T)."""
+        return classes.per(self.largest) + self.log_total
 
 
 def label_numbers(
@@ -44,6 +48,8 @@ def label_numbers(
     classes: ClassAxis = WHOLE,
 ) -> LabelNumbers:
     """The numbers of logits x [..., V], widened from those `given`.
+
+    At a temperature x carries its tangent (`ClassAxis.carry`).
 
     The sums are taken of `given`, which need less memory to read than x does. They are
     taken of all rows, and those of dropped positions are dropped after: a mask over the
@@ -58,14 +64,18 @@ Sums = TypeVar("Sums", Rest, tuple[Rest, Weights])
 
 
 def _dropped(sums: Sums, keep: Array | None) -> Sums:
-    return jax.tree.map(lambda a: drop(a, keep), sums)
+    return jax.tree.map(
+        lambda a: a if isinstance(a, ClassAxis) else drop(a, keep),
+        sums,
+        is_leaf=lambda a: isinstance(a, ClassAxis),
+    )
 
 
 def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
-    """The label's pair, log Σ_j exp(x_j − c), and p of a class at the others' largest.
+    """The label's pair, the log total, and p of a class at the others' largest.
 
-    With m = x_y − c' it is, over the larger of both (Blanchard, Higham & Higham 2021,
-    Alg. 4.1), log1p(t·exp(−m)), or log(t + exp(m)) − m: no term cancels. What x_y − c'
+    With m = (x_y − c')/T it is, over the larger of both (Blanchard, Higham & Higham
+    2021, Alg. 4.1), log1p(t·exp(−m)), or log(t + exp(m)) − m: no term cancels. What m
     rounds off is carried along: there is one of it, not V.
     """
     label_logit = sums.label_logit
@@ -75,6 +85,8 @@ def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
     # +inf, rounded to the largest float, is no logit: nothing is a number then.
     infinite = jnp.maximum(sums.largest, label_logit) >= jnp.finfo(m.dtype).max
     m = jnp.where(infinite, jnp.nan, m)
+    if sums.classes.temperature is not None:
+        m, low = divided(m, low, jnp.asarray(sums.classes.temperature, m.dtype))
     ahead = m >= 0
     # exp(−|m + low|), to first order in low.
     e = exp(-jnp.abs(m))
@@ -108,13 +120,13 @@ def _numbers_of_jvp(primals, tangents):
     x, labels, _, sums = primals
     n, classes = numbers_of(*primals), sums.classes
     p, own = _probabilities(*primals)
-    dx, hit = tangents[0], one_hot(labels, x, classes)
+    dz, hit = classes.per(tangents[0]), one_hot(labels, x, classes)
     # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
     slope = jnp.where(hit, -n.one_minus_prob[..., None], p)
-    d_nll = classes.sum(slope * dx)
-    d_log_total = classes.sum(p * dx)
+    d_nll = classes.sum(slope * dz)
+    d_log_total = classes.sum(p * dz)
     # A label out of range, −1, reads them all: its gradient is then NaN throughout.
-    d_label = classes.sum(jnp.where(hit | (labels < 0)[..., None], dx, 0))
+    d_label = classes.sum(jnp.where(hit | (labels < 0)[..., None], tangents[0], 0))
     constant = jnp.zeros_like(n.largest)
     return n, LabelNumbers(d_nll, own * d_nll, d_log_total, d_label, constant)
 
@@ -125,7 +137,7 @@ def _probabilities(
 ) -> tuple[Array, Array]:
     """p of each class, [..., V], and that of the label."""
     pair, _, scale = pair_of(sums)
-    p = exp_from(x, sums.largest[..., None]) * scale[..., None]
+    p = exp_from(x, sums.largest[..., None], sums.classes) * scale[..., None]
     p = jnp.where(one_hot(labels, x, sums.classes), pair.prob[..., None], p)
     return drop(p, keep), pair.prob
 
@@ -135,7 +147,7 @@ def _probabilities_jvp(primals, tangents):
     x, labels, _, sums = primals
     (p, own), classes = _probabilities(*primals), sums.classes
     # dp_j = p_j·(dx_j − Σ p·dx), which no common shift of dx changes.
-    d = _from_top(x, sums, tangents[0])
+    d = _from_top(x, sums, classes.per(tangents[0]))
     d -= classes.sum(p * d, keepdims=True)
     d_label = classes.sum(jnp.where(one_hot(labels, x, classes), d, 0))
     return (p, own), (p * d, own * d_label)
@@ -162,15 +174,15 @@ def class_pairs(
 
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
-    """How far each class is below the likeliest."""
-    return drop(top.label_logit[..., None] - x, keep)
+    """How far each class is below the likeliest, (c − x_j)/T."""
+    return drop(top.classes.scaled(top.label_logit[..., None] - x), keep)
 
 
 @jax.custom_jvp
 def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
     pair, log_total, scale = pair_of(top)
     distance = _distance(x, keep, top)
-    prob = exp_from(x, top.largest[..., None]) * scale[..., None]
+    prob = exp_from(x, top.largest[..., None], top.classes) * scale[..., None]
     prob = drop(prob, keep)
     # Only at the top can 1 − p cancel, since every other p is at most ½.
     others = Pair(distance + log_total[..., None], 1 - prob, prob)
@@ -184,34 +196,35 @@ def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
 def _class_pairs_jvp(primals, tangents):
     x, keep, top = primals
     pairs, classes = _class_pairs(*primals), top.classes
-    dx, is_top = tangents[0], _distance(x, keep, top) == 0
-    d_rest = classes.sum(jnp.where(is_top, 0, pairs.prob) * dx, keepdims=True)
-    d_log_total = classes.sum(pairs.prob * dx, keepdims=True)
-    # dx_j leaves 1 − p_j of itself: only a top of its own may have next to nothing.
+    dz, is_top = classes.per(tangents[0]), _distance(x, keep, top) == 0
+    d_rest = classes.sum(jnp.where(is_top, 0, pairs.prob) * dz, keepdims=True)
+    d_log_total = classes.sum(pairs.prob * dz, keepdims=True)
+    # dz_j leaves 1 − p_j of itself: only a top of its own may have next to nothing.
     alone = is_top & (top.largest < top.label_logit)[..., None]
-    d_nll = jnp.where(alone, d_rest - pairs.one_minus_prob * dx, d_log_total - dx)
+    d_nll = jnp.where(alone, d_rest - pairs.one_minus_prob * dz, d_log_total - dz)
     return pairs, Pair(d_nll, pairs.prob * d_nll, -pairs.prob * d_nll)
 
 
 def log_normalizer(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Array:
-    """log Σ_j exp(x_j)."""
+    """log Σ_j exp(x_j/T)."""
     x = rounded(x)
-    return _log_normalizer(x, keep, _dropped(top_of(x, classes), keep))
+    top = _dropped(top_of(x, classes), keep)
+    return classes.per(top.label_logit) + _log_total(x, keep, top)
 
 
 @jax.custom_jvp
-def _log_normalizer(x: Array, keep: Array | None, top: Rest) -> Array:
+def _log_total(x: Array, keep: Array | None, top: Rest) -> Array:
     del x, keep
-    return top.label_logit + pair_of(top)[1]
+    return pair_of(top)[1]
 
 
-@_log_normalizer.defjvp
-def _log_normalizer_jvp(primals, tangents):
-    # Σ p·dx, with p from functions that have rules: so that it has all derivatives.
+@_log_total.defjvp
+def _log_total_jvp(primals, tangents):
+    # Σ p·dz, with p from functions that have rules: so that it has all derivatives.
     prob, classes = _class_pairs(*primals).prob, primals[2].classes
-    return _log_normalizer(*primals), classes.sum(prob * tangents[0])
+    return _log_total(*primals), classes.sum(prob * classes.per(tangents[0]))
 
 
 def expected_nll(
@@ -222,7 +235,7 @@ def expected_nll(
     *,
     given: tuple[Array, Array],
 ) -> Array:
-    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j) + (Σ w)·log Σ exp(x_j − c), for w ≥ 0.
+    """Σ_j w_j·(−log p_j) = Σ w_j·(c − x_j)/T + (Σ w)·(the log total), for w ≥ 0.
 
     Logits and weights are widened from those `given`, whose sums need less memory.
     """
@@ -241,7 +254,7 @@ def _expected_nll(
 @_expected_nll.defjvp
 def _expected_nll_jvp(primals, tangents):
     x, weights, keep, top, _ = primals
-    dx, d_weights = tangents[:2]
+    dz, d_weights = top.classes.per(tangents[0]), tangents[1]
     nll, one_minus_prob, prob = _class_pairs(x, keep, top)
     at_top, off_top = _shares(*primals)
     # (Σ w)·p − w = p·(Σ w − w) − w·(1 − p); Σ w − w cancels where w is nearly all,
@@ -252,7 +265,7 @@ def _expected_nll_jvp(primals, tangents):
     slope = prob * others - weights * one_minus_prob
     # An infinite loss is settled: it does not move with its weight.
     finite = jnp.where(jnp.isinf(nll), 0, nll)
-    tangent = top.classes.sum(slope * dx + finite * d_weights)
+    tangent = top.classes.sum(slope * dz + finite * d_weights)
     return _expected_nll(*primals), tangent
 
 

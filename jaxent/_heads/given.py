@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from .. import _checks, _options
-from .._engine.class_axis import ClassAxis, sliced
+from .._engine.class_axis import ClassAxis, class_axis
 from .._engine.exact import computing_dtype
 from .._engine.labels import class_ids, drop, kept
 from .._engine.linear import Head
@@ -66,7 +66,7 @@ def given_head(
     compact = drops(where, weights, index)
     plan = _plan(heads, memory, compact=compact)
     settings = HeadSettings(plan, index, _checks.checked())
-    classes = sliced(vocab_axis_name)
+    classes = class_axis(vocab_axis_name)
     each = _data(data, batch)
     return HeadInputs(heads, labels, where, weights, classes, each), settings
 

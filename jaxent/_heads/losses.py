@@ -9,14 +9,19 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from .._engine.class_axis import ClassAxis
 from .._engine.elementary import tanh
-from .._engine.exact import product
-from .._engine.information import kl_of_logits
+from .._engine.exact import computing_dtype, product
 from .._engine.inputs import ClassInputs
 from .._engine.labels import class_ids, drop, kept
-from .._engine.means import divided
+from .._engine.means import divided, sequence_shares
+from .._engine.measures import kl_of
 from .._engine.pair_losses import cross_entropy_of, integer_label_loss, regularized
-from .._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
+from .._engine.softmax_statistics import (
+    SoftmaxStatistics,
+    logits_statistics_of,
+    softmax_statistics_of,
+)
 from .._types import PyTree, Reduction, Shape
 from .chunked import chunked_map, chunked_sum
 from .chunks import Rows, Shared
@@ -42,6 +47,8 @@ def reduced(
     And what else it tells of each position, from the same sweep.
     """
     shared = jax.tree.map(jnp.asarray, shared)
+    if reduction == "sequence_mean":
+        given, reduction = _by_sequence(given, settings), "sum"
 
     # From the inside out: `weighted` are a chunk's losses; `values` are those of all
     # chunks, `total` is their sum, and `under_shard_map` computes it where arrays are.
@@ -72,6 +79,21 @@ def reduced(
     return _divided(value, given, settings, reduction), aux
 
 
+def _by_sequence(given: HeadInputs, settings: HeadSettings) -> HeadInputs:
+    """With weights of which a sum is the mean over the sequences."""
+    hidden = given.heads[0].hidden
+    like = jnp.zeros(hidden.shape[:-1], computing_dtype(hidden))
+    shares = sequence_shares(like, _counted(given, settings), given.weights)
+    return given._replace(weights=shares)
+
+
+def _counted(given: HeadInputs, settings: HeadSettings) -> Array | None:
+    """The positions that a mean counts."""
+    if given.labels is None:
+        return given.where
+    return kept(given.labels, given.where, settings.ignore_index)
+
+
 def _with_batch(rows: PyTree, batch: Shape) -> PyTree:
     """Arrays [N, ...] of each position as [*batch, ...]."""
     return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), rows)
@@ -96,6 +118,8 @@ def kernel_cross_entropy(
     how: How,
 ) -> Array:
     """The cross-entropy of a fused head, by the kernels of a chip."""
+    if reduction == "sequence_mean":
+        given, reduction = _by_sequence(given, settings), "sum"
     (head,), rows, batch = flatten_batch(given, settings)
     assert rows.labels is not None
     n = head_numbers(how, head, rows.labels, rows.keep)
@@ -114,9 +138,7 @@ def _divided(
 ) -> Array:
     if reduction == "sum":
         return total
-    batch, keep = given.heads[0].hidden.shape[:-1], given.where
-    if given.labels is not None:
-        keep = kept(given.labels, keep, settings.ignore_index)
+    batch, keep = given.heads[0].hidden.shape[:-1], _counted(given, settings)
     # Counted outside of the chunks, of all devices' positions.
     axes = tuple(range(len(batch)))
     return divided(total, batch, keep, given.weights, reduction=reduction, axis=axes)
@@ -144,18 +166,23 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     return jnp.where(forbidden, -jnp.inf, capped)
 
 
+def _tempered(logits: Array, rows: Rows, shared: Shared) -> tuple[Array, ClassAxis]:
+    """The logits, capped, and the axis with the temperature of their softmax."""
+    return _capped(logits, shared.softcap), rows.classes.at(shared.temperature)
+
+
 def cross_entropy_rows(
     logits: tuple[Array, ...], rows: Rows, shared: Shared
 ) -> tuple[Array, PyTree]:
     assert rows.labels is not None
-    x = _capped(logits[0], shared.softcap)
+    x, classes = _tempered(logits[0], rows, shared)
     inputs = ClassInputs(
         x,
         rows.labels,
         class_weights=shared.class_weights,
         label_smoothing=shared.label_smoothing,
         z_loss=shared.z_loss,
-        classes=rows.classes,
+        classes=classes,
     )
     losses = integer_label_loss(
         inputs, checked=None, axis=(1,), ignore_index=None, loss=cross_entropy_of
@@ -163,12 +190,19 @@ def cross_entropy_rows(
     return losses, ()
 
 
+def cross_entropy_and_statistics_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: Shared
+) -> tuple[Array, PyTree]:
+    losses, _ = cross_entropy_rows(logits, rows, shared)
+    return losses, statistics_rows(logits, rows, shared)
+
+
 def statistics_rows(
     logits: tuple[Array, ...], rows: Rows, shared: Shared
 ) -> SoftmaxStatistics:
     assert rows.labels is not None
-    x = _capped(logits[0], shared.softcap)
-    s = softmax_statistics_of(x, rows.labels, rows.classes)
+    x, classes = _tempered(logits[0], rows, shared)
+    s = softmax_statistics_of(x, rows.labels, classes)
     return jax.tree.map(lambda x: drop(x, rows.keep), s)
 
 
@@ -176,6 +210,14 @@ def kl_rows(
     logits: tuple[Array, ...], rows: Rows, shared: Shared
 ) -> tuple[Array, PyTree]:
     """KL(teacher ‖ student) at a temperature; heads: student, teacher."""
-    temperature = jnp.asarray(shared.temperature, logits[0].dtype)
-    student, teacher = (x / temperature for x in logits)
-    return kl_of_logits(teacher, student, rows.classes), ()
+    student, teacher = logits
+    return kl_of(teacher, student, rows.classes.at(shared.temperature)), ()
+
+
+def kl_and_statistics_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: Shared
+) -> tuple[Array, PyTree]:
+    """And, of the student, what can be said without a label."""
+    losses, _ = kl_rows(logits, rows, shared)
+    x, classes = rows.classes.at(shared.temperature).carry(logits[0])
+    return losses, logits_statistics_of(x, classes)

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from .. import _checks, _options
 from .._engine.elementary import log
 from .._engine.exact import computing_dtype
-from .._engine.inputs import ClassInputs
+from .._engine.inputs import Average, ClassInputs, positions
 from .._engine.labels import class_ids, drop
 from .._engine.linear import Head, linear_head, matmul
 from .._engine.pair_losses import (
@@ -29,7 +29,7 @@ from .._engine.pair_losses import (
 )
 from .._engine.statistics import log_normalizer
 from .._errors import fail
-from .._types import Number
+from .._types import Number, Reduction
 from .candidates import Candidates, renumbered
 
 
@@ -58,13 +58,15 @@ def given_columns(
     bias: ArrayLike | None,
     candidates: Candidates,
     where: ArrayLike | None,
-) -> SampledInputs:
-    """The checks that all sampled losses share."""
+    weights: ArrayLike | None,
+    reduction: Reduction,
+) -> tuple[SampledInputs, Average]:
+    """The checks that all sampled losses share; the mean comes second."""
     head = linear_head(hidden, classifier, bias)
     batch = head.hidden.shape[:-1]
     y = _checks.several_class_ids(labels, batch)
-    where = _checks.positions(where, batch)
-    return SampledInputs(head, y, _checked(candidates, y), where)
+    keep, average = positions(batch, where, weights, reduction)
+    return SampledInputs(head, y, _checked(candidates, y), keep), average
 
 
 def _checked(candidates: Candidates, labels: Array) -> Candidates:
