@@ -70,7 +70,19 @@ class Case(NamedTuple):
 
     @property
     def truth(self):
-        return getattr(oracle, self.function)
+        """The oracle's; of logits at a temperature, divided in its precision."""
+        truth, names = getattr(oracle, self.function), LOSSES[self.function].arrays
+        if "temperature" in inspect.signature(truth).parameters:
+            return truth
+
+        def at(*args, temperature=1, **options):
+            divided = (
+                oracle.divided(a, temperature) if n.endswith("logits") else a
+                for a, n in zip(args, names, strict=True)
+            )
+            return truth(*divided, **options)
+
+        return at
 
     @property
     def fixed(self):
@@ -289,27 +301,40 @@ def weighted_labels(rng, x, *_):
 
 CROSS_ENTROPY = "softmax_cross_entropy_with_integer_labels"
 SMOOTH = {"label_smoothing": 0.125}
+# Neither is a power of two, and both are exact in every dtype.
+COLD, WARM = {"temperature": 0.6875}, {"temperature": 3.0}
+
+
+def together_cold(rng, x, labels):
+    return together(rng, x, labels) | COLD
+
 
 CASES = (
     Case(CROSS_ENTROPY, INTEGER),
     Case(CROSS_ENTROPY, INTEGER, SMOOTH, "smoothing"),
     Case(CROSS_ENTROPY, INTEGER, {"z_loss": 0.0625}, "z_loss"),
     Case(CROSS_ENTROPY, INTEGER, together, "together"),
+    Case(CROSS_ENTROPY, INTEGER, COLD, "cold"),
+    Case(CROSS_ENTROPY, INTEGER, together_cold, "together_cold"),
     Case(CROSS_ENTROPY, INTEGER, tag="axis0", axis=0),
     Case(CROSS_ENTROPY, INTEGER, together, "axes", (0, -1)),
     Case("softmax_cross_entropy", DISTRIBUTION),
     Case("softmax_cross_entropy", ONE_HOT, tag="one_hot"),
+    Case("softmax_cross_entropy", DISTRIBUTION, WARM, "warm"),
     Case("softmax_cross_entropy", DISTRIBUTION, together, "together"),
+    Case("softmax_cross_entropy", ONE_HOT, together_cold, "together_cold"),
     Case("softmax_cross_entropy", DISTRIBUTION, SMOOTH, "axes", (0, -1)),
     Case("softmax_focal_loss", INTEGER, gamma=2),
     Case("softmax_focal_loss", INTEGER, {"gamma": 0.5}, "gamma0.5", gamma=0.5),
     Case("softmax_focal_loss", INTEGER, {"gamma": 5.0}, "gamma5", gamma=5),
     Case("softmax_focal_loss", INTEGER, together, "together", gamma=2),
+    Case("softmax_focal_loss", INTEGER, together_cold, "together_cold", gamma=2),
     Case("generalized_cross_entropy", INTEGER, {"q": 0.75}),
     Case("generalized_cross_entropy", INTEGER, together, "together"),
     Case("poly_loss_cross_entropy", DISTRIBUTION),
     Case("poly_loss_cross_entropy", ONE_HOT, {"epsilon": -0.5}, "one_hot"),
     Case("poly_loss_cross_entropy", DISTRIBUTION, together, "together"),
+    Case("poly_loss_cross_entropy", DISTRIBUTION, together_cold, "together_cold"),
     Case("sigmoid_binary_cross_entropy", BINARY),
     Case("sigmoid_binary_cross_entropy", BINARY_SOFT, elements, "soft"),
     Case("sigmoid_binary_cross_entropy", BINARY_SOFT, pos_weight, "pos_weight"),
@@ -334,17 +359,22 @@ CASES = (
     Case("entropy", ENTROPY, {"base": 2}, "base2", 0),
     Case("entropy_from_logits", ENTROPY_LOGITS),
     Case("entropy_from_logits", ENTROPY_LOGITS, {"base": 2}, "axes", (0, -1)),
+    Case("entropy_from_logits", ENTROPY_LOGITS, COLD, "cold"),
     Case("cross_entropy", TWO_PROBS),
     Case("cross_entropy_from_logits", CROSS_LOGITS),
+    Case("cross_entropy_from_logits", CROSS_LOGITS, WARM, "warm"),
     Case("kl_divergence", PREDICTIONS),
     Case("kl_divergence", PREDICTIONS, positions, "axis0", 0),
     Case("kl_divergence_with_log_targets", LOG_PREDICTIONS),
     Case("generalized_kl_divergence", PREDICTIONS),
     Case("kl_divergence_from_logits", TWO_LOGITS),
     Case("kl_divergence_from_logits", TWO_LOGITS, {"base": 2}, "axes", (0, -1)),
+    Case("kl_divergence_from_logits", TWO_LOGITS, COLD, "cold"),
+    Case("kl_divergence_from_logits", TWO_LOGITS, WARM, "warm"),
     Case("js_divergence", TWO_PROBS),
     Case("js_divergence_from_logits", TWO_LOGITS),
     Case("js_divergence_from_logits", TWO_LOGITS, {"base": 2}, "axis0", 0),
+    Case("js_divergence_from_logits", TWO_LOGITS, WARM, "warm"),
 )
 
 

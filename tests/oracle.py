@@ -324,7 +324,13 @@ def generalized_kl_divergence(log_predictions, targets, *, axis=-1, where=None):
     return dropped(summed(terms, axis), where)
 
 
-def kl_and_ratio(a, b):
+def divided(x, temperature):
+    """x/T; −inf stays so, complex or not."""
+    x = wide(x)
+    return np.where(np.isfinite(x.real), x / wide(temperature), x)
+
+
+def kl_and_ratio(a, b, temperature=1):
     """KL(p‖q) ≥ 0 and log(q/p), for logits a of p and b of q, classes last.
 
     With d = b − a less its p-mean, KL = log(1 + Σ p·(e^d − 1 − d)). Both are taken
@@ -333,8 +339,11 @@ def kl_and_ratio(a, b):
     impossible = np.any((a.real > -np.inf) & (b.real == -np.inf), axis=-1)
     top = np.argmax(a.real, axis=-1)[..., None]
     a, b = (x - np.take_along_axis(x, top, axis=-1) for x in (a, b))
+    # Their difference is divided, for it is rounded far less than both.
+    difference = divided(b - a, temperature)
+    a, b = divided(a, temperature), divided(b, temperature)
     (_, _, p, log_z), log_z_b = pairs(a), pairs(b)[3]
-    raw = np.where(p == 0, 0, b - a)
+    raw = np.where(p == 0, 0, difference)
     mean = np.sum(times(p, raw), axis=-1, keepdims=True)
     alone = exp(b - log_z[..., None] - mean)  # p·e^d where p is 0
     terms = np.where(p == 0, alone, p * phi(raw - mean))
@@ -345,9 +354,9 @@ def kl_and_ratio(a, b):
 
 
 @quiet
-def kl_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
+def kl_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None, temperature=1):
     a, b = (classes_last(wide(x), axis) for x in (p_logits, q_logits))
-    return summed(kl_and_ratio(a, b)[0][..., None], -1, base)
+    return summed(kl_and_ratio(a, b, temperature)[0][..., None], -1, base)
 
 
 def js_terms(p, q, v):
@@ -370,11 +379,11 @@ def js_divergence(p, q, *, axis=-1, base=None):
 
 
 @quiet
-def js_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None):
+def js_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None, temperature=1):
     a, b = (classes_last(wide(x), axis) for x in (p_logits, q_logits))
-    p, q = pairs(a)[2], pairs(b)[2]
+    p, q = (pairs(divided(x, temperature))[2] for x in (a, b))
     either = (p == 0) | (q == 0)
-    ratio = np.where(either, 0, kl_and_ratio(a, b)[1])
+    ratio = np.where(either, 0, kl_and_ratio(a, b, temperature)[1])
     v = np.where(either, np.where(p + q == 0, 0, 1), tanh(ratio / 2))
     return summed(js_terms(p, q, v), -1, base)
 

@@ -87,7 +87,7 @@ def of_predictions(rng, args, axis):
 
 
 def moved_options(rng, options):
-    """Shares and weights are rounded where they meet, and γ·log(1 − p) is."""
+    """Shares and weights are rounded where they meet; γ·log(1 − p), (x − c)/T are."""
     names = [
         "label_smoothing",
         "z_loss",
@@ -95,6 +95,7 @@ def moved_options(rng, options):
         "pos_weight",
         "alpha",
         "gamma",
+        "temperature",
     ]
     moved = {k: relative(rng, options[k]) for k in names if k in options}
     return options | moved
