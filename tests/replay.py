@@ -53,12 +53,13 @@ class Golden:
             return f(*args, **options), ()
 
         def of(*moving):
-            xs = list(args)
+            xs, named = list(args), dict(options)
             for i, x in zip(case["wrt"], moving, strict=True):
-                xs[i] = x
-            return f(*xs, **options)
+                (named if isinstance(i, str) else xs)[i] = x
+            return f(*xs, **named)
 
-        value, pull = jax.vjp(of, *(args[i] for i in case["wrt"]))
+        moved = (options[i] if isinstance(i, str) else args[i] for i in case["wrt"])
+        value, pull = jax.vjp(of, *moved)
         cotangent = arrays[f"cotangent{list(value.shape)}"]
         return value, pull(cotangent.astype(value.dtype))
 

@@ -115,6 +115,10 @@ record(IDS, ["volume", "volume_ids"], axis=1, where="@volume_some")
 record(IDS, ["volume", "flat_ids"], axis=(1, 2))
 record(IDS, ["volume", "flat_ids"], axis=(2, 1), note="another order of flat ids")
 record(IDS, ["logits", "last_ids"], note="negative labels count from the end")
+MASKS = ("some", "classes", "no_classes")
+for ids in ("out_of_range", "some_ignored"):
+    for given in ({}, *({"where": f"@{mask}"} for mask in MASKS)):
+        record(IDS, ["logits", ids], note="NaN, not its gradient", **given)
 record(IDS, ["logits", "one_id"], note="broadcasts")
 record(IDS, ["empty", "no_ids"])
 for f in (SOFT, POLY):

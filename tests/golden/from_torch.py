@@ -22,7 +22,10 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-INPUTS = inputs()
+INPUTS = inputs() | {
+    "weightless": np.full(4, 3, np.int32),  # a class that weighs nothing
+    "no_hidden": np.zeros((0, 3)),
+}
 recorder = Recorder(f"torch {torch.__version__.split('+')[0]}")
 
 
@@ -51,17 +54,17 @@ def tensor(name, dtype):
 def record(function, args, wrt=(0,), dtype="float32", tolerance=None, call=None,
            note="", **options):  # fmt: skip
     labels, tensors = zip(*(tensor(a, dtype) for a in args), strict=True)
-    for i in wrt:
-        tensors[i].requires_grad_()
     named = {
         k: tensor(v[1:], dtype) if str(v).startswith("@") else (None, v)
         for k, v in options.items()
     }
-    value = (call or getattr(F, function))(
-        *tensors, **{k: v for k, (_, v) in named.items()}
-    )
+    given = {k: v for k, (_, v) in named.items()}
+    moving = [given[i] if isinstance(i, str) else tensors[i] for i in wrt]
+    for x in moving:
+        x.requires_grad_()
+    value = (call or getattr(F, function))(*tensors, **given)
     weight = torch.tensor(cotangent(tuple(value.shape))).to(value.dtype)
-    grads = torch.autograd.grad(value, [tensors[i] for i in wrt], weight)
+    grads = torch.autograd.grad(value, moving, weight)
     if tolerance is None:
         tolerance = {"float32": SINGLE, "float64": DOUBLE}.get(dtype) or HALF[dtype]
     truth = {}
@@ -99,8 +102,8 @@ for reduction in EVERY:
         )  # fmt: skip
         record("cross_entropy", ["volume", "volume_ids"], **r, **weight)
         record("nll_loss", ["log_probs", "some_ignored"], **r, **weight)
-        record("linear_cross_entropy", ["hidden", "kernel", "some_ignored"], (0, 1),
-               linear_bias="@bias", **r, **weight)  # fmt: skip
+        record("linear_cross_entropy", ["hidden", "kernel", "some_ignored"],
+               (0, 1, "linear_bias"), linear_bias="@bias", **r, **weight)  # fmt: skip
     record("cross_entropy", ["logits", "inside_ignored"], ignore_index=3, **r)
     record("cross_entropy", ["empty", "no_ids"], **r)
     record("cross_entropy", ["row", "row_id"], **r)
@@ -132,6 +135,32 @@ for reduction in (*EVERY, "batchmean"):
     record("kl_div", ["log_probs", "soft"], (0, 1), **r)
     record("kl_div", ["log_probs", "log_soft"], (0, 1), log_target=True, **r)
     record("kl_div", ["log_probs", "one_hot"], (0,), **r)
+
+# Means over nothing: of what is ignored, of what weighs nothing, of what is not there.
+record("linear_cross_entropy", ["hidden", "kernel", "all_ignored"],
+       (0, 1, "linear_bias"), linear_bias="@bias")  # fmt: skip
+for function, args in {
+    "cross_entropy": ["logits"], "nll_loss": ["log_probs"],
+    "linear_cross_entropy": ["hidden", "kernel"],
+}.items():  # fmt: skip
+    wrt, weighed = range(len(args)), {"weight": "@class_weights"}
+    record(function, [*args, "weightless"], wrt, **weighed)
+    if function == "nll_loss":
+        record(function, [*args, "all_ignored"], wrt, **weighed)
+    else:
+        record(function, [*args, "all_ignored"], wrt, label_smoothing=0.3)
+        record(function, [*args, "all_ignored"], wrt, label_smoothing=0.3, **weighed)
+record("cross_entropy", ["empty", "empty"])
+record("nll_loss", ["empty", "no_ids"])
+record("linear_cross_entropy", ["no_hidden", "kernel", "no_ids"], (0, 1))
+record("linear_cross_entropy", ["no_hidden", "kernel", "empty"], (0, 1))
+for function in ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"):
+    record(function, ["empty", "empty"], (0, 1))
+record("sigmoid_focal_loss", ["empty", "empty"], call=focal, reduction="mean")
+record("gaussian_nll_loss", ["empty"] * 3, (0, 1, 2))
+for reduction in ("mean", "batchmean"):
+    record("kl_div", ["empty", "empty"], (0, 1), reduction=reduction)
+
 record("cross_entropy", ["logits", "ids"], size_average=False)
 record("cross_entropy", ["logits", "ids"], reduce=False)
 record("cross_entropy", ["sure", "ids"], reduction="none",

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from ... import _checks, _options
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import widen
+from ..._engine.labels import class_ids
 from ..._engine.sums import one_hot
 from ..._errors import door, fail
 from ..._focal import poly_loss_cross_entropy as poly_loss
@@ -140,7 +141,8 @@ def softmax_cross_entropy_with_integer_labels(
       logits: x.
       labels: class ids; flat indices for a tuple of axes. Broadcast to the positions.
     Returns:
-      One loss a position; NaN for other ids, and so is its gradient.
+      One loss a position; NaN for other ids, with the gradient of `log Σ exp(kept)`:
+      what masks the NaN afterwards has a finite gradient, as with Optax.
     Raises:
       TypeError, ValueError: shapes or dtypes that do not fit.
     Example:
@@ -158,13 +160,14 @@ def softmax_cross_entropy_with_integer_labels(
     shape, classes = jnp.broadcast_shapes(y.shape, x.shape[:-1]), x.shape[-1]
     y, x = jnp.broadcast_to(y, shape), jnp.broadcast_to(x, (*shape, classes))
     y = jnp.where(y < 0, y + classes, y)
-    s = softmax_statistics(x, y, class_where=allowed)
-    if allowed is None:
-        return s.nll
-    hit = one_hot(y.astype(jnp.int32), x)
+    ids, poison = class_ids(_checks.checked(), y, kept, classes)
+    s = softmax_statistics(x, jnp.where(ids < 0, 0, ids), class_where=allowed)
+    hit = one_hot(ids, x)
+    known = hit if allowed is None else hit & allowed
     own = jnp.sum(jnp.where(hit, x, 0), axis=-1)
-    inside = jnp.any(hit & allowed, axis=-1) | ~jnp.any(hit, axis=-1)
-    losses = jnp.where(inside, s.nll, s.log_normalizer - own)
+    losses = jnp.where(jnp.any(known, axis=-1), s.nll, s.log_normalizer - own)
+    # Added, not multiplied: the gradient of an unknown id is Optax's, of log Σ exp.
+    losses += poison - 1
     return losses if kept is None else jnp.where(kept, losses, 0)
 
 
