@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from ... import _checks, _options
 from ..._engine.class_axis import WHOLE
 from ..._engine.exact import widen
+from ..._engine.linear import matmul
 from ..._engine.statistics import class_pairs
 from ..._errors import door, fail, shown
 from ..._softmax import softmax_cross_entropy_with_integer_labels
@@ -51,10 +52,16 @@ class AdaptiveLogSoftmax(NamedTuple):
 
     def logits(self, hidden: Array) -> list[Array]:
         """Those of the head, and of each cluster."""
-        head = hidden @ self.head.T
+        head = _projected(hidden, self.head)
         if self.head_bias is not None:
-            head += jnp.broadcast_to(self.head_bias, head.shape)
-        return [head, *((hidden @ first.T) @ last.T for first, last in self.tail)]
+            head += jnp.broadcast_to(self.head_bias.astype(head.dtype), head.shape)
+        low = (_projected(hidden, first) for first, _ in self.tail)
+        return [head, *map(_projected, low, (last for _, last in self.tail))]
+
+
+def _projected(x: Array, kernel: Array) -> Array:
+    """x @ kernel.T; halves are not rounded on the way."""
+    return matmul(x, kernel, (x.ndim - 1, 1))
 
 
 @door

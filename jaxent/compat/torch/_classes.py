@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ... import _checks, _options
 from ..._engine.exact import widen
 from ..._engine.labels import kept
+from ..._engine.linear import matmul
 from ..._errors import door, fail
 from ..._labels import smooth_labels
 from ..._linear import linear_softmax_cross_entropy
@@ -73,6 +74,8 @@ def cross_entropy(
         x, y, axis=axis, where=keep, class_weights=w
     )
     if alpha is not None:
+        # jaxent's own `label_smoothing=` spreads α over the allowed classes alone.
+        # torch's goes to all C: where one is forbidden (−inf), its loss is inf.
         uniform = jnp.full(x.shape, 1 / x.shape[axis], losses.dtype)
         smooth = softmax_cross_entropy(
             x, uniform, axis=axis, where=keep, class_weights=w
@@ -170,17 +173,21 @@ def linear_cross_entropy(
     axis = len(full) - 1 if fused else min(1, len(full) - 1)
     _target(y, full, axis, ("the logits without their classes", "the logits"))
     if fused:
-        _, weights = _counted(x, y, w, index)
+        keep, weights = _counted(x, y, w, index)
         losses = linear_softmax_cross_entropy(
             x, kernel, y, bias=bias, ignore_index=index, class_weights=w,
             label_smoothing=label_smoothing,
             reduction="none" if reduction == "none" else "sum",
         )  # fmt: skip
-        return losses / jnp.sum(weights) if reduction == "mean" else losses
+        if reduction != "mean":
+            return losses
+        # Where none is kept the sum is a constant, or 0 would meet the inf of 1/0.
+        some = jnp.any(jnp.ones(y.shape, bool) if keep is None else keep)
+        return jnp.where(some, losses, 0) / jnp.sum(weights)
     rows = kernel.reshape(math.prod(kernel.shape[:-1]), kernel.shape[-1])
-    logits = (x @ rows.T).reshape(full)
+    logits = matmul(x, rows, (x.ndim - 1, 1)).reshape(full)
     if bias is not None:
-        logits += jnp.broadcast_to(bias, logits.shape)
+        logits += jnp.broadcast_to(bias.astype(logits.dtype), full)
     return cross_entropy(logits, y, w, None, index, None, reduction, label_smoothing)
 
 
