@@ -31,10 +31,11 @@ def function_of(name):
                 shards(x, strategy, int(parts)) for x in (weights, biases)
             )
         ids, true_counts, counts = drawn
+        chosen = {} if strategy == "default" else {"partition_strategy": strategy}
         return getattr(tensorflow, function)(
             weights, biases, labels, inputs, 5, 11, int(num_true),
             sampled_values=(ids, true_counts, counts),
-            remove_accidental_hits=hits == "True", partition_strategy=strategy,
+            remove_accidental_hits=hits == "True", **chosen,
         )  # fmt: skip
 
     return of

@@ -40,12 +40,12 @@ def record(function, args, wrt=(1,), dtype="float32", tolerance=None, truth=None
         k: tensor(v[1:], dtype) if str(v).startswith("@") else (None, v)
         for k, v in options.items()
     }
+    sources = [tensors[i] for i in wrt]
     with tf.GradientTape() as tape:
-        for x in tensors:
+        for x in sources:
             tape.watch(x)
         value = f(*tensors, **{k: v for k, (_, v) in named.items()})
     weight = tf.cast(cotangent(tuple(value.shape)), value.dtype)
-    sources = [tensors[i] for i in wrt]
     grads = tape.gradient(value, sources, weight)
     grads = [
         tf.zeros_like(x) if g is None else g
@@ -76,6 +76,14 @@ record(SIGMOID, ["binary", "logits"])
 record(WEIGHTED, ["binary", "logits"], pos_weight=3.0)
 record(SOFTMAX, ["volume_soft", "volume"], (0, 1), axis=1)
 record(SOFTMAX, ["one_hot", "logits"])
+# Labels broadcast; their gradient fails in TensorFlow, which does not add it up.
+INPUTS |= {
+    "fifths": np.full((4, 1), 0.2), "row_of_one": INPUTS["soft"][:1],
+    "column_of_volume": np.array([[[0.1], [0.2], [0.3], [0.15], [0.25]]]),
+}  # fmt: skip
+for labels in ("row_soft", "row_of_one", "fifths"):
+    record(SOFTMAX, [labels, "logits"], note="broadcasts")
+record(SOFTMAX, ["column_of_volume", "volume"], axis=1, note="broadcasts")
 record(SOFTMAX, ["empty", "empty"])
 record(SPARSE, ["no_ids", "empty"])
 record(SPARSE, ["row_id", "row"])
@@ -168,6 +176,7 @@ for function in ("sampled_softmax_loss", "nce_loss"):
     for num_true, hits, strategy, parts in [
         (1, True, "mod", 1), (1, False, "mod", 3), (2, True, "div", 3),
         (2, False, "div", 1), (2, True, "mod", 4), (1, True, "div", 4),
+        (1, True, "default", 4),
     ]:  # fmt: skip
         args = ["sampled weights", "sampled biases", f"true{num_true}", "hidden",
                 "drawn", f"counts{num_true}", "drawn_counts"]  # fmt: skip
@@ -181,10 +190,14 @@ for function in ("sampled_softmax_loss", "nce_loss"):
                 ]
                 for whole in (w, b)
             ]  # fmt: skip
-            value = getattr(tf.compat.v1.nn, function)(
+            # TensorFlow 2 has no strategy, TensorFlow 1 another default.
+            scope, chosen = tf.compat.v1.nn, {"partition_strategy": strategy}
+            if strategy == "default":
+                scope, chosen = tf.nn, {}
+            value = getattr(scope, function)(
                 *given, tf.cast(t, tf.int64), x, 5, 11, num_true,
                 sampled_values=(tf.cast(ids, tf.int64), true_counts, counts),
-                remove_accidental_hits=hits, partition_strategy=strategy,
+                remove_accidental_hits=hits, **chosen,
             )  # fmt: skip
         weight = tf.constant(cotangent(4), tf.float32)
         grads = tape.gradient(value, [w, b, x], weight)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dense losses of `tf.nn`."""
 
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from ... import _checks
-from ..._errors import door
+from ..._errors import door, fail
 from ..._sigmoid import sigmoid_binary_cross_entropy
 from ..._softmax import softmax_cross_entropy, softmax_cross_entropy_with_integer_labels
 
@@ -92,7 +93,8 @@ def softmax_cross_entropy_with_logits(
     `(Σq)·p − q`: TensorFlow's is `p − q` whatever the labels sum to.
 
     Args:
-      labels: q ≥ 0, shape of `logits`.
+      labels: q ≥ 0, shape of `logits`; or floats with one row for all positions, one
+        number for all classes, or both.
       logits: x; −inf adds 0 where its label is 0 (TensorFlow: NaN).
       axis: the class axis.
     Returns:
@@ -107,8 +109,25 @@ def softmax_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_ops.py.
     """
     del name
-    x, q = _checks.paired(("logits", "labels"), logits, labels)
+    x = _checks.floats("logits", logits)
+    q = _rows(_checks.array("labels", labels), x, axis)
     return softmax_cross_entropy(x, q, axis=axis)
+
+
+def _rows(q: Array, x: Array, axis: int) -> Array:
+    """Labels of the logits' shape. Floats broadcast as in TensorFlow's op, which sees
+    two axes: the positions, all or one, and the classes, all or one."""
+    if not jnp.issubdtype(q.dtype, jnp.floating) or q.shape == x.shape:
+        return q
+    (classes,), positions = _checks.class_axes(axis, "logits", x)
+    short = q.ndim > 0 and classes == x.ndim - 1
+    fits = _checks.fits(q, x.shape) and (short or q.ndim == x.ndim)
+    own = tuple(n for a, n in enumerate(q.shape, x.ndim - q.ndim) if a != classes)
+    if not fits or own not in (positions, (1,) * len(own)):
+        must = f"have shape {x.shape} (that of `logits`), or broadcast to it"
+        remedy = "One row stands for all positions, one number for all classes."
+        fail(ValueError, "labels", must, q.shape, remedy)
+    return jnp.broadcast_to(q, x.shape)
 
 
 @door
@@ -121,7 +140,7 @@ def softmax_cross_entropy_with_logits_v2(
     """The same by TensorFlow 1's second name for it.
 
     Args:
-      labels: q ≥ 0, shape of `logits`.
+      labels: q ≥ 0, shape of `logits`, or broadcast to it.
       logits: x.
       axis: the class axis.
     Returns:

@@ -4,7 +4,8 @@
 Arguments that all share:
 
 - `weights`: one row a class, `[num_classes, dim]`; or a list of its shards, cut as
-  `partition_strategy` says: "mod" deals the rows out in turn, "div" in blocks.
+  `partition_strategy` says: "div" in blocks, as always in TensorFlow 2; "mod" deals the
+  rows out in turn, the default of `tf.compat.v1`.
 - `biases`: one number a class, or its shards, cut alike.
 - `labels`: class ids, `[batch, num_true]`.
 - `inputs`: activations, `[batch, dim]`.
@@ -51,15 +52,15 @@ def sampled_softmax_loss(
     num_true: int = 1,
     sampled_values: Sampled | None = None,
     remove_accidental_hits: bool = True,
-    partition_strategy: str = "mod",
+    partition_strategy: str = "div",
     name: str | None = None,
     *,
     key: Array | None = None,
 ) -> Float[Array, " batch"]:
     """`tf.nn.sampled_softmax_loss`, with the arguments of `tf.compat.v1`.
 
-    TensorFlow 2's takes `seed` where this takes `key`, and has no
-    `partition_strategy`: it is "div".
+    TensorFlow takes `seed` where this takes `key`. A list of shards is cut by "div", as
+    in TensorFlow 2; code of TensorFlow 1 passes `partition_strategy="mod"`.
 
     Args:
       num_sampled: how many classes to draw: log-uniformly, each once.
@@ -99,12 +100,15 @@ def nce_loss(
     num_true: int = 1,
     sampled_values: Sampled | None = None,
     remove_accidental_hits: bool = False,
-    partition_strategy: str = "mod",
+    partition_strategy: str = "div",
     name: str | None = None,
     *,
     key: Array | None = None,
 ) -> Float[Array, " batch"]:
     """`tf.nn.nce_loss`, with the arguments of `tf.compat.v1`.
+
+    A list of shards is cut by "div", as in TensorFlow 2; code of TensorFlow 1 passes
+    `partition_strategy="mod"`.
 
     Args:
       num_sampled: how many classes to draw: log-uniformly, each once.
