@@ -128,7 +128,7 @@ MISTAKES = [
     ("optax.convex_kl_divergence", (X, X), {"axis": 5}, ValueError, "axis", "name axes of `log_predictions`, of shape (8, 5), each once", "5", "-1 is the last axis."),
     ("optax.smooth_labels", (X, "a"), {}, TypeError, "alpha", "be one real number", "'a'", "Pass a Python number, or a scalar such as a schedule's value."),
     ("sklearn.log_loss", ([0, "a"], PAIR), {}, TypeError, "y_true", "be labels of one kind", "[0, 'a']", "Make them all strings, or all numbers."),
-    ("sklearn.log_loss", (IDS[:2], PAIR), {}, ValueError, "y_true", "be labels, or rows of weights for the classes", "(2, 1)", "Pass the column: `y_true[:, 0]`."),
+    ("sklearn.log_loss", (IDS[:2], PAIR), {}, ValueError, "y_true", "have 2 classes, one for each column of `y_proba`", "[0]", "Give all classes, in sorted order, by `labels=`."),
     ("sklearn.log_loss", ([0, 1],), {}, TypeError, "y_proba", "be given", "nothing", "Pass the probabilities of the classes."),
     ("sklearn.log_loss", ([0, 1], PAIR), {"labels": Traced(Y[:2])}, TypeError, "labels", "be a sequence of labels", "int32[2]", "Pass a list or an array, known while tracing, of one label each."),
 ]

@@ -50,6 +50,28 @@ def test_strings_and_indicator_rows_are_labels_too():
     assert sklearn.log_loss([(1, 0, 0), (0, 0, 1)], y_pred=p) == expected
 
 
+class Column:
+    """A column of a data frame, as far as NumPy sees one."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.labels, dtype)
+
+
+def test_a_column_of_labels_is_labels():
+    p = jnp.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    names = ["ant", "bee", "cat"]
+    expected = sklearn.log_loss(["ant", "cat"], p, labels=names)
+    for column in (["ant", "cat"], [["ant"], ["cat"]]):
+        assert sklearn.log_loss(column, p, labels=names) == expected
+        assert sklearn.log_loss(Column(column), p, labels=Column(names)) == expected
+        assert sklearn.log_loss(np.array(column, object), p, labels=names) == expected
+    traced = jax.jit(lambda y: sklearn.log_loss(y, p))(jnp.array([[0], [2]]))
+    np.testing.assert_allclose(traced, expected, rtol=1e-6)
+
+
 def test_a_traced_label_that_is_unknown_is_nan():
     p = jnp.array([0.2, 0.7])
     loss, gradient = jax.jit(jax.value_and_grad(sklearn.log_loss, argnums=1))(

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -42,7 +43,8 @@ def log_loss(
     divided by their sum. The default was 1e-15 up to 1.1, the dtype's in 1.2.
 
     Args:
-      y_true: labels, numbers or strings; or one row of weights a sample.
+      y_true: labels, numbers or strings, `[samples]` or `[samples, 1]`, of any kind
+        that NumPy reads (a data frame's column); or one row of weights a sample.
       y_proba: p, `[samples, classes]`, classes in sorted order; or `[samples]`, read
         as the probability of the second of two classes.
       normalize: the mean, or the sum.
@@ -159,6 +161,8 @@ def _targets(y_true: Any, labels: Any, p: Array) -> Array:
         remedy = "Give each sample its label."
         must = f"have {p.shape[0]} labels, one for each row of `y_proba`"
         fail(ValueError, "y_true", must, len(rows), remedy)
+    if all(isinstance(row, list) and len(row) == 1 for row in rows):
+        rows = [label for (label,) in rows]
     if isinstance(rows[0], list):
         return _weights(rows, declared, p)
     _sorted("y_true", rows)
@@ -182,6 +186,8 @@ def _targets(y_true: Any, labels: Any, p: Array) -> Array:
 
 def _traced_targets(y_true: Array, declared: list | None, p: Array) -> Array:
     """One-hot rows of labels that are not known yet, NaN where they are none."""
+    if y_true.ndim == 2 and y_true.shape[1] == 1:
+        y_true = y_true[:, 0]
     if y_true.ndim == 2:
         _checks.same_shape("y_true", y_true, p.shape, "y_proba")
         return _checks.weights("y_true", y_true)
@@ -202,10 +208,6 @@ def _names(classes: Any) -> Array:
 def _weights(rows: Any, declared: list | None, p: Array) -> Array:
     """Rows of weights, one for each class, as they are."""
     targets = _checks.weights("y_true", rows)
-    if targets.shape == (p.shape[0], 1):
-        remedy = "Pass the column: `y_true[:, 0]`."
-        must = "be labels, or rows of weights for the classes"
-        fail(ValueError, "y_true", must, targets.shape, remedy)
     _checks.same_shape("y_true", targets, p.shape, "y_proba")
     _count(rows[0] if declared is None else declared, declared, p)
     return jnp.asarray(rows, p.dtype)
@@ -214,7 +216,9 @@ def _weights(rows: Any, declared: list | None, p: Array) -> Array:
 def _listed(argument: str, x: Any) -> list:
     """A list of labels, or of rows, of an array or any sequence."""
     unknown = isinstance(x, (Tracer, str, bytes, dict, set))
-    made = None if unknown else getattr(x, "tolist", lambda: x)()
+    if hasattr(x, "__array__") and not unknown:
+        x = np.asarray(x).tolist()
+    made = None if unknown else x
     if not isinstance(made, Iterable):
         remedy = "Pass a list or an array, known while tracing, of one label each."
         fail(TypeError, argument, "be a sequence of labels", shown(x), remedy)

@@ -23,6 +23,7 @@ INPUTS |= {
     "one": INPUTS["unit"][:, 0],
     "column": INPUTS["unit"][:, :1],
     "yes": np.array([0, 1, 1, 0], np.int32),
+    "yes_column": np.array([[0], [1], [1], [0]], np.int32),
     "three": np.array([0, 0, 1, 0], np.int32),
     "puzzle": np.array([0, 0, 1], np.int32),
     "puzzle_probs": np.array([0.3, 0.7, 0.0]),
@@ -92,5 +93,9 @@ for dtype in ("float64", "float32"):
     record("puzzle_row", "puzzle_probs_row", **d)
     record("rows", "probs_rows", **d)
 record("yes", "one", labels=[0, 1])
+if not OLD:  # 1.9 takes columns of labels
+    for p in ("one", "column", "two"):
+        record("yes_column", p)
+    record("column_ids", "probs", labels=[0, 1, 2, 3, 4])
 name = "sklearn_1_1.json" if OLD else "sklearn.json"
 recorder.save(Path(__file__).with_name(name))
