@@ -5,6 +5,7 @@ The backend is JAX: its sparse loss divides probabilities by their sum before it
 them, where the TensorFlow backend clips them, and then divides.
 """
 
+import functools
 import os
 import warnings
 from pathlib import Path
@@ -110,8 +111,17 @@ for dtype in HALF:
     record(CATEGORICAL, ["soft", "logits"], from_logits=True, dtype=dtype)
     record(BINARY, ["fractions", "logits"], from_logits=True, dtype=dtype)
 record(CATEGORICAL, ["volume_soft", "volume"], from_logits=True, axis=1)
-record(CATEGORICAL, ["volume_soft", "volume"], from_logits=True, axis=1,
-       label_smoothing=0.3, note="smoothed by the length of the last axis")  # fmt: skip
+# Keras 3.15 smooths by the length of the last axis. Its master, since keras#23437, by
+# that of `axis`: what 3.15 prints of labels that are smoothed by hand.
+volume = jnp.array(INPUTS["volume"], "float32")
+smooth = 0.7 * jnp.array(INPUTS["volume_soft"], "float32") + 0.3 / 5
+for function in (CATEGORICAL, FOCAL):
+    f = functools.partial(getattr(keras.losses, function), from_logits=True, axis=1)
+    value, pull = jax.vjp(functools.partial(f, smooth), volume)
+    gradients = pull(jnp.array(cotangent(value.shape), "float32"))
+    record(function, ["volume_soft", "volume"], from_logits=True, axis=1,
+           label_smoothing=0.3, note="wrong: smoothed by the length of the last axis",
+           truth={"truth": value, "true_gradients": gradients})  # fmt: skip
 record(FOCAL, ["volume_soft", "volume"], from_logits=True, axis=1)
 record(BINARY, ["volume_soft", "volume"], from_logits=True, axis=1)
 record(CATEGORICAL, ["soft", "unnormalized"], (0, 1))

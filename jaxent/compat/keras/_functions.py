@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`keras.losses`' functions: one value a position."""
 
+import math
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -69,8 +71,7 @@ def categorical_crossentropy(
     """`keras.losses.categorical_crossentropy`: `−Σⱼ yⱼ·log pⱼ`.
 
     Args:
-      label_smoothing: `(1−α)·y + α/C`, with C the length of the last axis, whatever
-        `axis` is.
+      label_smoothing: `(1−α)·y + α/C`, with C the length of `axis`.
     Returns:
       One loss a position.
     Raises:
@@ -85,8 +86,8 @@ def categorical_crossentropy(
     """
     checked(from_logits=from_logits)
     t, p = pair(y_true, y_pred)
-    _checks.class_axes(axis, "y_pred", p)
-    t = smoothed(t, label_smoothing, t.shape[-1])
+    classes, _ = _checks.class_axes(axis, "y_pred", p)
+    t = smoothed(t, label_smoothing, math.prod(t.shape[a] for a in classes))
     if from_logits:
         return softmax_cross_entropy(p, t, axis=axis)
     return categorical_cross_entropy(normalized(p, axis), t, axis=axis)

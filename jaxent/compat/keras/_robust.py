@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`keras.losses`' functions that weigh by confidence: focal and generalised."""
 
+import math
 from typing import cast
 
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ def categorical_focal_crossentropy(
     Args:
       alpha: α, a factor of the whole; or one a class, on the last axis.
       gamma: γ ≥ 0.
-      label_smoothing: `(1−α)·y + α/C`, with C the length of the last axis.
+      label_smoothing: `(1−α)·y + α/C`, with C the length of `axis`.
     Returns:
       One loss a position.
     Raises:
@@ -110,7 +111,7 @@ def categorical_focal_crossentropy(
     t, p = pair(y_true, y_pred)
     classes, _ = _checks.class_axes(axis, "y_pred", p)
     balance = _checks.broadcastable("alpha", alpha, p, "`y_pred`'s")
-    t = smoothed(t, label_smoothing, t.shape[-1])
+    t = smoothed(t, label_smoothing, math.prod(t.shape[a] for a in classes))
     shape = p.shape
     t, p = (classes_last(a, classes) for a in (t, p))
     p = normalized(class_pairs(p).prob if from_logits else p, -1)
