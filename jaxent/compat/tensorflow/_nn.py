@@ -119,10 +119,10 @@ def _rows(q: Array, x: Array, axis: int) -> Array:
     two axes: the positions, all or one, and the classes, all or one."""
     if not jnp.issubdtype(q.dtype, jnp.floating) or q.shape == x.shape:
         return q
-    (classes,), positions = _checks.class_axes(axis, "logits", x)
-    short = q.ndim > 0 and classes == x.ndim - 1
+    classes, positions = _checks.class_axes(axis, "logits", x)
+    short = q.ndim > 0 and classes == (x.ndim - 1,)
     fits = _checks.fits(q, x.shape) and (short or q.ndim == x.ndim)
-    own = tuple(n for a, n in enumerate(q.shape, x.ndim - q.ndim) if a != classes)
+    own = tuple(n for a, n in enumerate(q.shape, x.ndim - q.ndim) if a not in classes)
     if not fits or own not in (positions, (1,) * len(own)):
         must = f"have shape {x.shape} (that of `logits`), or broadcast to it"
         remedy = "One row stands for all positions, one number for all classes."
