@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch's numbers, as torch printed them."""
 
+import dataclasses
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +24,19 @@ def adaptive(*arrays, which):
     ]
 
 
+MODULES = {
+    module._function.__name__: module
+    for module in vars(torch).values()
+    if hasattr(module, "_function")
+}
+
+
 def function_of(name):
+    """A function; by way of its module, where it has one."""
     if name.startswith("adaptive"):
         return lambda *arrays: adaptive(*arrays, which=name.split()[1])
+    if name in MODULES:
+        return lambda *arrays, **options: MODULES[name](**options)(*arrays)
     return getattr(torch, name)
 
 
@@ -33,6 +46,21 @@ GOLDEN = replay.Golden("torch", function_of)
 @pytest.mark.parametrize("name", GOLDEN.cases, ids=str)
 def test_the_number_torch_prints(name):
     replay.check(GOLDEN, name)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_takes_what_its_function_takes(name):
+    """In its order, by its defaults, as torch's do."""
+    module = MODULES[name]
+    parameters = inspect.signature(getattr(torch, name)).parameters.values()
+    expected = [(p.name, p.default) for p in parameters][2:]
+    made = inspect.signature(module).parameters.values()
+    assert [(p.name, p.default) for p in made] == expected
+    loss = module(reduction="sum")
+    assert loss == module(reduction="sum") != module()
+    assert hash(loss) == hash(module(reduction="sum"))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loss.reduction = "mean"
 
 
 HEADS = {
@@ -46,6 +74,10 @@ HEADS = {
         h, ids, torch.AdaptiveLogSoftmax(w[:3], ((w, w[:4, :6]),))
     )[1],
 }
+
+
+def test_there_are_five_modules():
+    assert len(MODULES) == 5
 
 
 def test_a_head_rounds_no_logit_to_half():

@@ -99,7 +99,7 @@ def framework_names():
     keras = {k: v for k, v in vars(compat.keras).items() if k.endswith("opy")}
     tf1 = SimpleNamespace(losses=compat.tensorflow.losses)
     return {
-        **vars(jaxent), **keras, "jnp": jnp, "F": compat.torch,
+        **vars(jaxent), **keras, "jnp": jnp, "F": compat.torch, "nn": compat.torch,
         "torchvision": SimpleNamespace(ops=compat.torch),
         "tf": SimpleNamespace(nn=compat.tensorflow, compat=SimpleNamespace(v1=tf1)),
         "optax": SimpleNamespace(losses=compat.optax),
@@ -117,7 +117,7 @@ def test_a_call_ported_gives_the_framework_s_number():
     whole = r"`([^`]+\))`"  # a cell that is one call; others explain
     rows = re.findall(rf"^\| {whole} \| {whole} \| (.*) \|$", text, re.M)
     rows = [row for row in rows if "..." not in row[1]]
-    assert len(rows) == 23
+    assert len(rows) == 24
     names = framework_names()
     for before, idiomatic, ported in rows:
         number = eval(before, names)

@@ -4,7 +4,7 @@
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from ... import _checks, _options
 from ..._engine.exact import widen_both
-from ..._errors import door, fail, shown
+from ..._errors import fail, shown
 from ..._types import Number, Shape
 
 EPSILON = 1e-7
@@ -22,7 +22,6 @@ NAMES = {
     "jaxent.softmax_cross_entropy": "jaxent.compat.keras.categorical_crossentropy",
 }
 """Of the arguments of jaxent's losses in Keras'."""
-T = TypeVar("T")
 
 
 def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
@@ -89,12 +88,6 @@ def checked(**options: object):
     for name, x in options.items():
         if name in CHECKS:
             CHECKS[name](name, x)
-
-
-def made(cls: type[T]) -> type[T]:
-    """A class whose mistakes in the making are answered as a function's are."""
-    cls.__init__ = door(cls.__init__)
-    return cls
 
 
 def clipped(p: Array) -> Array:

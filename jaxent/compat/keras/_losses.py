@@ -16,8 +16,9 @@ from jax.typing import ArrayLike
 
 from ... import _checks, _options
 from ..._errors import door
+from .._objects import made
 from . import _functions, _robust
-from ._inputs import NAMES, checked, made
+from ._inputs import NAMES, checked
 from ._reduction import REDUCTIONS, fitting, reduced, same_rank
 
 DEFAULT = "sum_over_batch_size"

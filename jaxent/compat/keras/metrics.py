@@ -24,8 +24,9 @@ from jax.typing import ArrayLike
 from ... import _checks
 from ..._errors import door, fail
 from ..._reduce import WeightedMean
+from .._objects import made
 from . import _functions
-from ._inputs import NAMES, checked, made
+from ._inputs import NAMES, checked
 from ._reduction import masked, same_rank, weighted
 
 SOFT = {

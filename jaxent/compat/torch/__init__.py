@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`torch.nn.functional`'s losses: its names, order, defaults and denominators.
 
+`torch.nn`'s modules of them are here too: `CrossEntropyLoss(**options)(input, target)`.
+
 Arguments that several functions share:
 
 - `input`: logits, probabilities or log-probabilities as the name of the loss says,
@@ -34,9 +36,21 @@ from ._binary import (
     sigmoid_focal_loss,
 )
 from ._classes import cross_entropy, linear_cross_entropy, nll_loss
+from ._modules import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    KLDivLoss,
+    NLLLoss,
+)
 
 __all__ = [
     "AdaptiveLogSoftmax",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "KLDivLoss",
+    "NLLLoss",
     "adaptive_log_prob",
     "adaptive_log_softmax",
     "adaptive_log_softmax_with_loss",

@@ -20,6 +20,8 @@ from ..._sigmoid import sigmoid_focal_loss as focal_loss
 from ..._types import Number
 from ._reduction import NAMES, REDUCTIONS, chosen, reduced
 
+DIVERGENCE_REDUCTIONS = (*REDUCTIONS, "batchmean")
+
 
 @door(**NAMES)
 def binary_cross_entropy(
@@ -210,8 +212,7 @@ def kl_div(
 
     Source: torch 2.13, torch/nn/functional.py.
     """
-    allowed = (*REDUCTIONS, "batchmean")
-    reduction = chosen(reduction, size_average, reduce, allowed)
+    reduction = chosen(reduction, size_average, reduce, DIVERGENCE_REDUCTIONS)
     x, t = (_checks.floats(*a) for a in (("input", input), ("target", target)))
     if not _checks.meets(x.shape, t.shape):
         must = f"broadcast against `input`, of shape {x.shape}"

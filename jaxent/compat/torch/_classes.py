@@ -58,7 +58,7 @@ def cross_entropy(
     """
     reduction = chosen(reduction, size_average, reduce)
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)
-    index = _ignored(ignore_index)
+    index = ignored(ignore_index)
     x, y, axis = _classes(input, target)
     w = class_weights(weight, x.shape[axis])
     if jnp.issubdtype(y.dtype, jnp.floating):
@@ -113,7 +113,7 @@ def nll_loss(
     Source: torch 2.13, torch/nn/functional.py.
     """
     reduction = chosen(reduction, size_average, reduce)
-    index = _ignored(ignore_index)
+    index = ignored(ignore_index)
     x, y, axis = _classes(input, target, integer=True)
     w = class_weights(weight, x.shape[axis])
     keep, weights = _counted(x, y, w, index)
@@ -167,7 +167,7 @@ def linear_cross_entropy(
     x, kernel, bias = _head(input, linear_weight, linear_bias)
     y = _checks.array("target", target)
     w = class_weights(weight, kernel.shape[0])
-    index = -100 if ignore_index is None else _ignored(ignore_index)
+    index = -100 if ignore_index is None else ignored(ignore_index)
     full = (*x.shape[:-1], *kernel.shape[:-1])
     fused = kernel.ndim == 2 and not jnp.issubdtype(y.dtype, jnp.floating)
     axis = len(full) - 1 if fused else min(1, len(full) - 1)
@@ -208,7 +208,8 @@ def _head(
     return x, kernel, bias
 
 
-def _ignored(index: int) -> int:
+def ignored(index: int) -> int:
+    """torch's `ignore_index`, which is always one."""
     remedy = "Pass an int; to ignore several ids, set them to it in `target`."
     value = _options.ignored(index, remedy)
     if value is None:
