@@ -66,6 +66,8 @@ OPTIONS = {
     "label_smoothing": {"label_smoothing": 0.1},
     "z_loss": {"z_loss": 0.01},
     "softcap": {"softcap": 2.0},
+    "temperature": {"temperature": 0.7, "softcap": 2.0, "z_loss": 0.01, "bias": True},
+    "sequence_mean": {"reduction": "sequence_mean", "where": True, "weights": True},
     "sum": {"reduction": "sum", "weights": True},
     "nonzero_mean": {"reduction": "nonzero_mean", "weights": True},
     "none": {"reduction": "none"},
@@ -183,16 +185,17 @@ def test_transforms(options, transform):
 def test_options_are_differentiable():
     hidden, classifier, _, labels = draw()
 
-    def f(loss, weights, class_weights, smoothing, z, cap):
+    def f(loss, weights, class_weights, smoothing, z, cap, temperature):
         return loss(
             hidden, classifier, labels, weights=weights, class_weights=class_weights,
-            label_smoothing=smoothing, z_loss=z, softcap=cap, reduction="sum",
+            label_smoothing=smoothing, z_loss=z, softcap=cap, temperature=temperature,
+            reduction="sum",
         )  # fmt: skip
 
-    args = jnp.linspace(1.0, 2.0, N), jnp.linspace(0.5, 2.0, V), 0.1, 0.01, 3.0
+    args = jnp.linspace(1.0, 2.0, N), jnp.linspace(0.5, 2.0, V), 0.1, 0.01, 3.0, 0.7
     args = tuple(map(jnp.asarray, args))
-    got = jax.grad(functools.partial(f, jaxent.linear_softmax_cross_entropy), range(5))
-    expected = jax.grad(functools.partial(f, dense), range(5))
+    got = jax.grad(functools.partial(f, jaxent.linear_softmax_cross_entropy), range(6))
+    expected = jax.grad(functools.partial(f, dense), range(6))
     close(got(*args), expected(*args))
 
 
