@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .PHONY: demo demo-sharded test test-quick lint format docs dist bench bench-quick pods \
-	test-matrix test-accelerators clean
+	test-matrix test-peers test-accelerators clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
@@ -81,6 +81,13 @@ test-on:
 	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(ENV)/bin/python -m pytest -n $(JOBS) -q
 
+# Peers' own tests on what jaxent has in the place of theirs, as they were released.
+PEERS := optax==0.2.8 scikit-learn==1.9.1 keras==3.15.1 tokamax==0.0.17 pytest
+test-peers:
+	test -x .venv-peers/bin/python || $(NEWEST) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -e . $(PEERS)
+	cd tests && ../.venv-peers/bin/python -m peers
+
 # Compiled by the compilers of TPUs and GPUs, which need neither; and a table of it.
 test-accelerators:
 	$(MAKE) test-compiled EXTRA=tpu
@@ -94,5 +101,5 @@ test-compiled:
 	JAXENT_RESULTS=docs/results .venv-$(EXTRA)/bin/python -m pytest -n $(JOBS) -q tests/accelerators
 
 clean:
-	rm -rf .venv .venv-bench .venv-oldest .venv-newest .venv-tpu .venv-gpu \
+	rm -rf .venv .venv-peers .venv-bench .venv-oldest .venv-newest .venv-tpu .venv-gpu \
 		build dist demo-output
