@@ -10,6 +10,7 @@ what `expected_nll` adds to it. Read `pair_losses` next, where a loss is a funct
 these numbers, or `softmax_statistics`, which hands them to users.
 """
 
+import functools
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -165,6 +166,8 @@ def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
     return jnp.where(top & (count == 1), 0, dx - shift / jnp.maximum(count, 1))
 
 
+# Jitted to be traced once a program: a divergence takes it up to fifty times.
+@functools.partial(jax.jit, inline=True)
 def class_pairs(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Pair:
