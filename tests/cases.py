@@ -91,9 +91,17 @@ class Case(NamedTuple):
         return {k: v for k, v in options.items() if not isinstance(v, np.ndarray)}
 
     def shapes(self, dtype):
-        """All in float32; the other dtypes are the same program, but for casts."""
-        few = SHAPES[3:4] if dtype in HALF else SHAPES[2:4]
-        return SHAPES if dtype == "float32" else few
+        """All in float32, without options and with all of them.
+
+        Other dtypes are the same program, but for casts. One option alone is a factor
+        or a term of a position, whatever its classes are: few and many. What is
+        elementwise has no classes: a few numbers, and enough for vector instructions.
+        """
+        if dtype != "float32":
+            return SHAPES[3:4]
+        if not self.kind.classes:
+            return SHAPES[4:] if self.tag else SHAPES[::4]
+        return SHAPES if self.tag in ("", "together") else SHAPES[3:]
 
     @property
     def ulps(self):
@@ -527,11 +535,15 @@ def working(dtype):
 
 
 def cells(cases):
-    """Case × dtype × regime, each with its id. Float16 is bfloat16 but for the cast."""
+    """Case × dtype × regime, each with its id.
+
+    Float16 is bfloat16 but for the cast, and that comes before any option.
+    """
     return [
         pytest.param(case, dtype, regime, id=f"{case.name}-{dtype}-{regime}")
         for case in cases
         for dtype in DTYPES
         for regime in case.kind.regimes
-        if dtype != "float16" or regime in ("unit", "offset", "forbidden")
+        if dtype != "float16"
+        or (not case.tag and regime in ("unit", "offset", "forbidden"))
     ]

@@ -1,26 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The value of every case, against the truth."""
+"""Every case: its value, and its gradient in each argument from random cotangents.
+
+One program has the value as it is without a derivative, the value that comes with one,
+and the gradients. float32 and bfloat16 are compiled as they are shipped: their budgets
+hold for those instructions.
+"""
+
+import functools
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+import oracle
 import pytest
 import tolerance
-from cases import CASES, cells, value, working
+from cases import CASES, HALF, cells, gradient, probes, value, working
 
 
+def program(case):
+    """(arguments, options that are arrays, cotangent) -> values and gradients."""
+
+    @jax.jit
+    def run(args, arrays, cotangent):
+        def f(*differentiable):
+            full = list(args)
+            for i, x in zip(case.kind.differentiable, differentiable, strict=True):
+                full[i] = x
+            return case.call(*full, **case.fixed, **arrays)
+
+        given = [args[i] for i in case.kind.differentiable]
+        with_slope, pull = jax.vjp(f, *given)
+        return (f(*given), with_slope), pull(cotangent)
+
+    return run
+
+
+# Compiled once for all regimes.
+PROGRAMS = {case.name: program(case) for case in CASES}
+
+
+@pytest.fixture
+def compiled(request, dtype):
+    if dtype in ("float64", "float16"):
+        request.getfixturevalue("quickly_compiled")
+
+
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("case", "dtype", "regime"), cells(CASES))
-def test_value(case, dtype, regime):
+def test_value_and_gradient(case, dtype, regime):
     for batch, count in case.shapes(dtype):
         args, options = case.example(batch, count, dtype, regime)
-        truth = value(case, args, options)
+        f = functools.partial(value, case)
+        truth = f(args, options)
+        spread = tolerance.spread(f, case.kind.nearby, args, options)
+        allowed = tolerance.budget(truth, spread, working(dtype), case.ulps)
+        rng = np.random.default_rng(count)
+        cotangent = np.asarray(rng.normal(size=truth.shape), working(dtype))
+        arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
         with jax.enable_x64(dtype == "float64"):
-            got = case.call(*map(jnp.asarray, args), **options)
+            values, slopes = PROGRAMS[case.name](
+                list(map(jnp.asarray, args)), arrays, cotangent
+            )
+        for got in values:
             chex.assert_type(got, working(dtype))
-            chex.assert_shape(got, truth.shape)
-        spread = tolerance.spread(
-            lambda a, o: value(case, a, o), case.kind.nearby, args, options
-        )
-        tolerance.check(
-            got, truth, tolerance.budget(truth, spread, working(dtype), case.ulps)
-        )
+            tolerance.check(got, truth, allowed)
+        for i, g in zip(case.kind.differentiable, slopes, strict=True):
+            chex.assert_type(g, args[i].dtype)
+            chex.assert_shape(g, args[i].shape)
+            at = probes(case, args[i])
+            f = functools.partial(gradient, case, i, cotangent, at)
+            truth = f(args, options)
+            spread = tolerance.spread(f, case.kind.nearby, args, options)
+            allowed = tolerance.budget(truth, spread, working(dtype), case.ulps)
+            allowed += case.kind.noise
+            if dtype in HALF:
+                # The one rounding to the input's dtype, correct to half an ULP.
+                allowed += 0.5 * tolerance.ulp(truth, dtype)
+            g = oracle.wide(g)
+            tolerance.check(np.stack([g[index] for index in at]), truth, allowed)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
+def test_single_precision_where_double_is_enabled(case):
+    """float32 in, float32 out: nothing made inside takes the wider default."""
+    args, options = case.example((2,), 5, "float32", "unit")
+    arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
+    shape = np.shape(case.truth(*args, **options))
+    cotangent = np.ones(shape, np.float32)
+    made = jax.eval_shape(PROGRAMS[case.name], args, arrays, cotangent)
+    for leaf in jax.tree.leaves(made):
+        assert leaf.dtype == jnp.float32
