@@ -136,53 +136,59 @@ def scanned(f, *xs):
     return lax.scan(lambda carry, x: (carry, f(*x)), None, xs)[1]
 
 
-def first(f):
-    """Of the values as a function of x alone, jitted."""
-    return lambda r: jax.jit(f(lambda x: r.values(x, r.others)))(r.x)
+def of_values(f):
+    """Of the values as a function of x alone."""
+    return lambda r: f(lambda x: r.values(x, r.others))(r.x)
 
 
-def second(f):
-    return lambda r: jax.jit(f(r.total))(r.x)
+def of_total(f):
+    return lambda r: f(r.total)(r.x)
 
 
 def per_position(f):
-    return lambda r: jax.jit(jax.vmap(f(r)))(r.x, r.others, r.cotangent)
+    return lambda r: jax.vmap(f(r))(r.x, r.others, r.cotangent)
 
 
 def along(f):
     return lambda r: f(lambda x: r.values(x, r.others), r.x, r.tangent)
 
 
-TRANSFORMS = {
+# Each at the prompt, where nothing but a function's own jit compiles.
+EAGER = {
     "eager": (lambda r: r.values(r.x, r.others), values),
-    "jit": (first(lambda f: f), values),
+    "jvp": (along(lambda f, x, t: jax.jvp(f, (x,), (t,))[1]), directional),
+    "value_and_grad": (lambda r: jax.value_and_grad(r.total)(r.x)[1], gradient),
+}
+# Jitted, those of an order in one program.
+FIRST_ORDER = {
+    "jit": (of_values(lambda f: f), values),
     "vmap": (per_position(lambda r: lambda x, o, ct: r.values(x, o)), values),
     "scan": (lambda r: scanned(r.values, r.x, r.others), values),
-    "jvp": (along(lambda f, x, t: jax.jvp(f, (x,), (t,))[1]), directional),
     "linearize": (along(lambda f, x, t: jax.linearize(f, x)[1](t)), directional),
     "vmap_of_jvp": (
-        lambda r: jax.jit(
-            jax.vmap(lambda x, o, t: jax.jvp(lambda z: r.values(z, o), (x,), (t,))[1])
+        lambda r: jax.vmap(
+            lambda x, o, t: jax.jvp(lambda z: r.values(z, o), (x,), (t,))[1]
         )(r.x, r.others, r.tangent),
         directional,
     ),
-    "grad": (lambda r: jax.grad(r.total)(r.x), gradient),
-    "jit_of_grad": (second(jax.grad), gradient),
-    "value_and_grad": (lambda r: jax.value_and_grad(r.total)(r.x)[1], gradient),
-    "checkpoint": (second(lambda f: jax.grad(jax.checkpoint(f))), gradient),
+    "grad": (of_total(jax.grad), gradient),
+    "checkpoint": (of_total(lambda f: jax.grad(jax.checkpoint(f))), gradient),
     "vmap_of_grad": (per_position(lambda r: jax.grad(r.total)), gradient),
     "scan_of_grad": (
         lambda r: scanned(jax.grad(r.total), r.x, r.others, r.cotangent), gradient,
     ),
-    "jacfwd": (first(jax.jacfwd), jacobian),
-    "jacrev": (first(jax.jacrev), jacobian),
-    "hessian": (second(jax.hessian), hessian),
-    "jacrev_of_jacfwd": (second(lambda f: jax.jacrev(jax.jacfwd(f))), hessian),
-    "jacrev_of_jacrev": (second(lambda f: jax.jacrev(jax.jacrev(f))), hessian),
-    "jacfwd_of_jacfwd": (second(lambda f: jax.jacfwd(jax.jacfwd(f))), hessian),
-    "checkpoint_hessian": (second(lambda f: jax.hessian(jax.checkpoint(f))), hessian),
-    "vmap_of_hessian": (per_position(lambda r: jax.hessian(r.total)), blocks),
+    "jacfwd": (of_values(jax.jacfwd), jacobian),
+    "jacrev": (of_values(jax.jacrev), jacobian),
 }  # fmt: skip
+SECOND_ORDER = {
+    "hessian": (of_total(jax.hessian), hessian),
+    "jacrev_of_jacfwd": (of_total(lambda f: jax.jacrev(jax.jacfwd(f))), hessian),
+    "jacrev_of_jacrev": (of_total(lambda f: jax.jacrev(jax.jacrev(f))), hessian),
+    "jacfwd_of_jacfwd": (of_total(lambda f: jax.jacfwd(jax.jacfwd(f))), hessian),
+    "checkpoint": (of_total(lambda f: jax.hessian(jax.checkpoint(f))), hessian),
+    "vmap_of_hessian": (per_position(lambda r: jax.hessian(r.total)), blocks),
+}
+TRANSFORMS = {"eager": EAGER, "first_order": FIRST_ORDER, "second_order": SECOND_ORDER}
 
 
 # Every function, by its logits or probabilities; options that change the program; and
@@ -221,20 +227,27 @@ def compiled(request, name):
 
 
 @pytest.mark.usefixtures("x64", "compiled")
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize(("name", "argument"), ROWS)
-def test_transform(name, argument, transform):
-    function, expected = TRANSFORMS[transform]
-    got, truth = function(row(name, argument)), expected(name, argument)
-    assert got.dtype == jnp.float64
-    chex.assert_shape(got, truth.shape)
-    allowed = FIRST * largest(truth)
-    if expected in (hessian, blocks):
-        allowed = SECOND * largest(truth)
-        of_gradient = gradient(name, argument) / row(name, argument).scale
-        allowed += OF_GRADIENT * largest(of_gradient)
-    error = largest(oracle.wide(got) - truth)
-    assert np.all(error <= allowed), f"errors {error}, allowed {allowed}"
+def test_transforms(name, argument, transforms):
+    r, chosen = row(name, argument), TRANSFORMS[transforms]
+
+    def run(x):
+        return {k: function(r._replace(x=x)) for k, (function, _) in chosen.items()}
+
+    made = (run if chosen is EAGER else jax.jit(run))(r.x)
+    for transform, got in made.items():
+        _, expected = chosen[transform]
+        truth = expected(name, argument)
+        assert got.dtype == jnp.float64
+        chex.assert_shape(got, truth.shape)
+        allowed = FIRST * largest(truth)
+        if chosen is SECOND_ORDER:
+            allowed = SECOND * largest(truth)
+            of_gradient = gradient(name, argument) / r.scale
+            allowed += OF_GRADIENT * largest(of_gradient)
+        error = largest(oracle.wide(got) - truth)
+        assert np.all(error <= allowed), f"{transform}: {error}, allowed {allowed}"
 
 
 TRACED = [
