@@ -124,8 +124,8 @@ def close(a, b):
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_values_and_gradients(options, memory):
     fused, expected, args = pair(options, memory)
-    got = jax.value_and_grad(fused, argnums=(0, 1, 2))(*args)
-    close(got, jax.value_and_grad(expected, argnums=(0, 1, 2))(*args))
+    slopes = functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
+    close(*jax.jit(lambda *a: (slopes(fused)(*a), slopes(expected)(*a)))(*args))
 
 
 def forward_over_reverse(f, *args):
@@ -151,7 +151,7 @@ def per_example(f, hidden, classifier, bias):
 
 
 TRANSFORMS = {
-    "jit": lambda f, *a: jax.jit(f)(*a),
+    "jit": lambda f, *a: f(*a),
     "jvp": lambda f, *a: jax.jvp(f, a, jax.tree.map(jnp.sin, a)),
     "linearize": lambda f, *a: jax.linearize(f, *a)[1](*jax.tree.map(jnp.sin, a)),
     "jacfwd": lambda f, *a: jax.jacfwd(f, argnums=2)(*a),
@@ -178,7 +178,8 @@ TRANSFORMS = {
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_transforms(options, transform):
     fused, expected, args = pair(OPTIONS[options])
-    close(transform(fused, *args), transform(expected, *args))
+    both = jax.jit(lambda *a: (transform(fused, *a), transform(expected, *a)))
+    close(*both(*args))
 
 
 @pytest.mark.usefixtures("x64", "quickly_compiled")

@@ -22,8 +22,15 @@ UNIT = {jnp.float32: 2.0**-23, jnp.float64: 2.0**-52, jnp.bfloat16: 2.0**-7}
 # Units in the last place of the largest term: 2–5 for the functions, log V for the sum.
 BUDGET = 16
 GRID = [((4, 7), -1), ((2, 5, 3), 1), ((2, 3, 5), (0, 2))]
-ids = pytest.mark.parametrize(("shape", "axis"), GRID, ids=str)
 dtypes = pytest.mark.parametrize("dtype", UNIT, ids=lambda d: d.__name__)
+# Which axes are the classes' is settled before any cast.
+grid = pytest.mark.parametrize(
+    ("shape", "axis", "dtype"),
+    [(*at, d) for d in UNIT for at in (GRID if d == jnp.float32 else GRID[1:2])],
+    ids=lambda x: getattr(x, "__name__", str(x)),
+)
+# What is compared here is which function it is; ULP of optimised code, in test_values.
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
 def draw(shape, axis, dtype, seed=0):
@@ -41,39 +48,45 @@ def draw(shape, axis, dtype, seed=0):
     return *floats, labels, jnp.array(rng.random(batch) < 0.7)
 
 
-def optax_in_float64(f, *args):
-    """Value and pull-back of optax in double precision, under its own promotion."""
+def wide(x):
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    return jnp.asarray(np.asarray(x).astype(np.float64)) if floating else x
 
-    def wide(x):
-        x = np.asarray(x)
-        floating = jnp.issubdtype(x.dtype, jnp.floating)
-        return jnp.asarray(x.astype(np.float64) if floating else x)
 
-    with (
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        return jax.vjp(f, *(wide(x) for x in args))
+def value_and_pulled(f, cotangent, *args):
+    value, pull = jax.vjp(f, *args)
+    return value, pull(cotangent.astype(value.dtype))
 
 
 def agree(ours, theirs, *args):
-    """Values, dtypes, shapes and gradients under a random cotangent."""
+    """Values, dtypes, shapes and gradients under a random cotangent.
+
+    One program has both: optax in double precision, under its own promotion.
+    """
+
+    @jax.jit
+    def both(cotangent, args, wider):
+        got = value_and_pulled(ours, cotangent, *args)
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+        ):
+            return got, value_and_pulled(theirs, cotangent, *wider)
+
     with jax.enable_x64(True):
         dtype = args[0].dtype
-        computed = jnp.promote_types(
-            dtype, jnp.float64 if dtype == "float64" else dtype
-        )
-        computed = jnp.float32 if dtype == jnp.bfloat16 else computed
-        value, pull = jax.vjp(ours, *args)
-        expected, pull_optax = optax_in_float64(theirs, *args)
+        computed = jnp.float64 if dtype == jnp.float64 else jnp.float32
+        wider = [wide(x) for x in args]
+        shape = jax.eval_shape(ours, *args).shape
+        cotangent = np.random.default_rng(1).normal(size=shape)
+        # The same for both.
+        cotangent = wide(jnp.array(cotangent, computed))
+        (value, grads), (expected, truths) = both(cotangent, args, wider)
         chex.assert_shape(value, expected.shape)
         chex.assert_type(value, computed)
-        bound = BUDGET * UNIT[jnp.float64 if dtype == "float64" else jnp.float32]
+        bound = BUDGET * UNIT[computed]
         np.testing.assert_allclose(value, expected, rtol=bound, atol=bound)
-        cotangent = np.random.default_rng(1).normal(size=value.shape)
-        grads = pull(jnp.array(cotangent, value.dtype))
-        expected = pull_optax(jnp.array(np.float64(jnp.array(cotangent, value.dtype))))
-        for x, grad, truth in zip(args, grads, expected, strict=True):
+        for x, grad, truth in zip(args, grads, truths, strict=True):
             chex.assert_equal_shape([x, grad])
             chex.assert_type(grad, x.dtype)
             rounding = UNIT[jnp.bfloat16] / 2 if dtype == jnp.bfloat16 else 0.0
@@ -83,8 +96,7 @@ def agree(ours, theirs, *args):
             )
 
 
-@ids
-@dtypes
+@grid
 @pytest.mark.parametrize("masked", [False, True])
 def test_class_ids(shape, axis, dtype, masked):
     with jax.enable_x64(True):
@@ -101,8 +113,7 @@ def test_class_ids(shape, axis, dtype, masked):
 SOFT = ("softmax_cross_entropy", "poly_loss_cross_entropy")
 
 
-@ids
-@dtypes
+@grid
 @pytest.mark.parametrize("name", SOFT)
 @pytest.mark.parametrize("masked", [False, True])
 def test_label_distributions(shape, axis, dtype, name, masked):
@@ -155,7 +166,7 @@ def test_a_class_mask_is_class_where(shape):
 
 
 @dtypes
-@pytest.mark.parametrize("shape", [(5,), (4, 7), (2, 3, 5)])
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 5)])
 @pytest.mark.parametrize(
     ("name", "options"),
     [("sigmoid_binary_cross_entropy", {}), ("sigmoid_focal_loss", {}),
@@ -176,8 +187,7 @@ DIVERGENCES = (
 )  # fmt: skip
 
 
-@ids
-@dtypes
+@grid
 @pytest.mark.parametrize("name", DIVERGENCES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_divergences(shape, axis, dtype, name, masked):
