@@ -40,46 +40,46 @@ def relative(rng, x, size=1):
 
 
 @oracle.quiet
-def distances(rng, x, axis):
+def distances(rng, x, axis=None, temperature=1):
     """By how much to move logits for c − x to move, and its exp by an ULP.
 
     Each moves by itself; and all alike, since like numbers are rounded alike and Z,
     two roundings, is common to all.
     """
     distance = np.max(x, axis=axis, keepdims=True) - x
-    size = np.where(np.isfinite(distance), distance + (distance != 0), 0)
+    size = np.where(np.isfinite(distance), distance + (distance != 0) * temperature, 0)
     return size * (moves(rng, x) + 2 * moves(rng, 0.0))
 
 
-def of_logits(rng, args, axis):
+def of_logits(rng, args, **softmax):
     x, *labels = args
     x = oracle.wide(x)
-    return x + distances(rng, x, axis), *(
+    return x + distances(rng, x, **softmax), *(
         y if y.dtype.kind == "i" else relative(rng, y) for y in labels
     )
 
 
 @oracle.quiet
-def of_two_logits(rng, args, axis):
+def of_two_logits(rng, args, axis=None, temperature=1):
     """Both moved together, as p and q; and apart, by their largest difference."""
     a, b = (oracle.wide(x) for x in args)
-    together = distances(rng, np.where(np.isfinite(a), a, b), axis)
+    together = distances(rng, np.where(np.isfinite(a), a, b), axis, temperature)
     difference = np.where(np.isfinite(b - a), np.abs(b - a), 0)
     apart = np.max(difference, axis=axis, keepdims=True) * moves(rng, a)
     return a + together, b + together + np.where(difference != 0, apart, 0)
 
 
-def of_labels(rng, args, axis):
+def of_labels(rng, args, **_):
     """Binary logits enter exp as they are, and it errs by an ULP."""
     x, y = args
     return oracle.wide(x) + moves(rng, x), relative(rng, y)
 
 
-def of_probabilities(rng, args, axis):
+def of_probabilities(rng, args, **_):
     return tuple(a if a.dtype.kind == "i" else relative(rng, a) for a in args)
 
 
-def of_predictions(rng, args, axis):
+def of_predictions(rng, args, **_):
     """log t is rounded as a number: t is moved by |log t| of its size, if above 1."""
     log_q, t = args
     size = np.maximum(1, np.abs(np.log(oracle.wide(t))))
@@ -105,8 +105,9 @@ def spread(f, nearby, args, options):
     """Standard deviation of `f(args, options)` when what must be rounded moves by 1."""
     rng = np.random.default_rng(0)
     here, square = f(args, options), 0
+    softmax = {k: options[k] for k in ("axis", "temperature") if k in options}
     for _ in range(DRAWS):
-        moved = nearby(rng, args, options.get("axis"))
+        moved = nearby(rng, args, **softmax)
         change = f(moved, moved_options(rng, options)) - here
         square = square + np.where(np.isfinite(change), change / MOVE, 0) ** 2
     return np.sqrt(square / DRAWS)
