@@ -3,7 +3,7 @@
 
 Each room is a plugin of pytest for one peer: it puts compat's functions where the
 peer's tests find its own, and names each test that is to fail, with the reason.
-`make test-peers` runs all, each in an environment of its own.
+`make test-peers` runs all, in an environment of their own.
 """
 
 from fnmatch import fnmatch
