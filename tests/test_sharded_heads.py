@@ -155,6 +155,96 @@ def test_values_and_gradients(name, memory):
     check_slopes(slopes, expected)
 
 
+def only(manual, specs):
+    """The parts of specs that are of one mesh axis: the other is left to XLA."""
+    return jax.tree.map(lambda p: P(*(a if a == manual else None for a in p)), specs)
+
+
+def statistics_of(hidden, classifier, labels, **options):
+    del options["reduction"], options["weights"]
+    return jaxent.linear_softmax_statistics(hidden, classifier, labels, **options).nll
+
+
+def own_loss_of(hidden, classifier, labels, **options):
+    weights = options["weights"]
+    return jaxent.linear_softmax_loss(
+        lambda s, w: w * s.nll, hidden, classifier, labels, weights, **options
+    )
+
+
+def kl_of(hidden, classifier, labels, **options):
+    del labels
+    teacher = 2 * hidden, jnp.sin(classifier)
+    return jaxent.linear_kl_divergence(hidden, classifier, *teacher, **options)
+
+
+HEADS = {
+    "cross-entropy": jaxent.linear_softmax_cross_entropy,
+    "statistics": statistics_of,
+    "a loss of your own": own_loss_of,
+    "KL": kl_of,
+}
+
+
+def partly_automatic(head, manual, reduction):
+    """The sum of a head's losses, where one axis of the mesh alone is manual."""
+    memory = 4 * SLICE * (1 if manual == "vocab" else 4)
+
+    def total(hidden, classifier, weights, labels):
+        value = head(
+            hidden, classifier, labels, weights=weights, where=weights != 0,
+            reduction=reduction, memory=memory,
+            vocab_axis_name="vocab" if manual == "vocab" else None,
+        )  # fmt: skip
+        value = jnp.sum(value * jnp.arange(1.0, value.size + 1).reshape(value.shape))
+        return lax.psum(value, "data") if manual == "data" else value
+
+    specs = only(manual, (TOKENS, CLASSES, TOKENS, TOKENS))
+    return jax.shard_map(
+        total, mesh=MESH, in_specs=specs, out_specs=P(), axis_names={manual}
+    )
+
+
+def head_arrays():
+    hidden, classifier, _, labels = draw()
+    classifier = np.concatenate([classifier, np.ones((3, D))])
+    return (hidden, classifier, arrays()["weights"]), labels
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("manual", NAMES)
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_partly_automatic_meshes_are_typed(head, reduction, manual):
+    """All derivatives can be traced; the test below has what they are."""
+    floats, labels = head_arrays()
+    loss = partly_automatic(head, manual, reduction)
+    f = lambda *x: loss(*x, labels)  # noqa: E731
+    every = tuple(range(len(floats)))
+    value, slopes = jax.eval_shape(jax.value_and_grad(f, every), *floats)
+    assert value.shape == ()
+    assert [s.shape for s in slopes] == [x.shape for x in floats]
+    jax.eval_shape(lambda *x: reverse_over_forward(f, *x), *floats)
+
+
+@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.parametrize("manual", NAMES)
+def test_partly_automatic_meshes(manual):
+    floats, labels = head_arrays()
+    f = jax.value_and_grad(
+        partly_automatic(HEADS["cross-entropy"], manual, "sum"), (0, 1, 2)
+    )
+    value, slopes = jax.jit(f)(*floats, labels)
+    hidden, classifier, weights = floats
+    loss = cross_entropy({"weights": weights, "where": weights != 0}, labels)
+    losses, expected = truth(loss, hidden, classifier, 0.0, np.ones(N))
+    close(value, np.sum(losses))
+    for slope, right in zip(slopes[:2], expected[:2], strict=True):
+        close(slope, right)
+    plain = cross_entropy({"where": weights != 0}, labels)
+    close(slopes[2], truth(plain, hidden, classifier, 0.0, np.ones(N))[0])
+
+
 FIELDS = "nll", "one_minus_prob", "log_normalizer", "label_logit", "entropy"
 
 

@@ -22,6 +22,7 @@ An array may be found in five situations, and each part of the library meets the
 import math
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
@@ -40,6 +41,16 @@ def vary(x: Array, names: frozenset[str]) -> Array:
     """
     missing = tuple(sorted(names - varying(x)))
     return lax.pcast(x, missing, to="varying") if missing else x
+
+
+def zeros_of(shape: jax.ShapeDtypeStruct) -> Array:
+    """Zeros of what `jax.eval_shape` tells, which vary along the same manual axes.
+
+    `jnp.zeros_like` would ask JAX for the type of what is no array, and where other
+    axes of the mesh are automatic it has none.
+    """
+    kind, zeros = shape.manual_axis_type, jnp.zeros(shape.shape, shape.dtype)
+    return zeros if kind is None else vary(zeros, kind.varying)
 
 
 def aligned(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .._engine.class_axis import WHOLE, ClassAxis
+from .._engine.placement import zeros_of
 from .._types import Number
 
 
@@ -94,7 +95,7 @@ def _skipping(step):
 
     def skip(carry, chunk):
         like = jax.eval_shape(step, carry, chunk)[1]
-        return carry, jax.tree.map(jnp.zeros_like, like)
+        return carry, jax.tree.map(zeros_of, like)
 
     def maybe(carry, chunk):
         return lax.cond(jnp.any(chunk[1].keep), step, skip, carry, chunk)
