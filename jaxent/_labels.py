@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
 from ._engine.exact import widen
+from ._engine.placement import placed_as, whole_along
 from ._errors import door, fail
 from ._types import Axis, Shape
 
@@ -108,10 +109,14 @@ def next_token_labels(
 
 @functools.partial(jax.jit, inline=True)
 def _next_token_labels(tokens: Array, where: Array | None, segments: Array | None):
+    # Devices that each hold a part of the length are told all of it, and keep theirs.
     def following(x: Array) -> Array:
-        return jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
+        x = whole_along(x, -1)
+        moved = jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
+        return placed_as(tokens, moved)
 
     keep = following(jnp.ones(tokens.shape, bool) if where is None else where)
     if segments is not None:
+        segments = placed_as(tokens, segments)
         keep &= (following(segments) == segments) & (segments != 0)
     return following(tokens), keep

@@ -24,7 +24,8 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import AbstractMesh, AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, reshard
+from jax.sharding import PartitionSpec as P
 
 from .._types import PyTree
 
@@ -81,6 +82,31 @@ def is_sharded(x: Array) -> bool:
     Such rows are taken all at once: to take some would move them between devices.
     """
     return any(spec_of(x))
+
+
+def placed(x: Array, mesh: Mesh | AbstractMesh, spec: tuple) -> Array:
+    """x, divided as a spec says by the explicit axes of a mesh, if it has any axes."""
+    return reshard(x, NamedSharding(mesh, P(*spec))) if mesh.axis_names else x
+
+
+def placed_as(like: Array, x: Array) -> Array:
+    """x, divided as the first axes of `like` are, where they are as long as its own.
+
+    What meets in a loss lies as its logits do: JAX refuses to choose between arrays
+    that are divided in different ways, and where it need not refuse it guesses.
+    """
+    pairs = zip(like.shape, x.shape, spec_of(like), strict=False)
+    spec = tuple(axes if n == m else None for n, m, axes in pairs)
+    return x if spec_of(x) == spec else placed(x, mesh_of(like), spec)
+
+
+def whole_along(x: Array, axis: int) -> Array:
+    """x, with all of an axis on every device, where that is divided explicitly."""
+    spec = list(spec_of(x))
+    if spec[axis] is None:
+        return x
+    spec[axis] = None
+    return placed(x, mesh_of(x), tuple(spec))
 
 
 def mesh_of(x: Array) -> Mesh | AbstractMesh:
