@@ -59,6 +59,7 @@ def _smooth_labels(
     y = widen(labels)
     alpha = jnp.asarray(alpha, y.dtype)
     allowed = jnp.broadcast_to(True if allowed is None else allowed, y.shape)
+    allowed = placed_as(y, allowed)
     share = alpha / jnp.sum(allowed, axis=axis, keepdims=True).astype(y.dtype)
     return jnp.where(allowed, (1 - alpha) * y + share, 0)
 

@@ -15,10 +15,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
-from ._engine.class_axis import classes_last
+from ._engine.class_axis import classes_last, per_class
 from ._engine.exact import product, widen, widen_both, xlog1py, xlogy
 from ._engine.inputs import positions
 from ._engine.labels import class_ids, drop, kept
+from ._engine.placement import placed_as
 from ._engine.sums import one_hot
 from ._errors import door
 from ._types import Axis, Reduction, Shape
@@ -207,6 +208,7 @@ def _negative_log_likelihood(
     ignore_index: int | None,
 ) -> Array:
     log_p = classes_last(widen(log_p), axis)
+    labels = placed_as(log_p, labels)
     keep = kept(labels, where, ignore_index)
     log_p = drop(log_p, keep)
     count = log_p.shape[-1]
@@ -214,8 +216,6 @@ def _negative_log_likelihood(
     # A label out of range reads every class, so that every gradient is NaN.
     hit = one_hot(labels, log_p) | (labels < 0)[..., None]
     if weights is not None:
-        log_p = product(
-            jnp.broadcast_to(weights.astype(log_p.dtype), log_p.shape), log_p
-        )
+        log_p = product(per_class(weights, log_p), log_p)
     loss = jnp.sum(jnp.where(hit, -log_p, 0), axis=-1)
     return drop(loss * poison.astype(log_p.dtype), keep)

@@ -22,6 +22,7 @@ from ._engine.means import (
     total_of,
     weighted_values,
 )
+from ._engine.placement import placed_as
 from ._errors import door, fail
 from ._types import Axis, AxisName, Reduction
 
@@ -136,8 +137,8 @@ def _sums(
     """Σ w·v and Σ w, of all or of each segment."""
     add = total_of
     if segments is not None:
-        add = functools.partial(segment_sums, of_segment(segments, count))
-    ones = jnp.ones(v.shape, computing_dtype(v))
+        add = functools.partial(segment_sums, of_segment(placed_as(v, segments), count))
+    ones = jnp.ones_like(v, computing_dtype(v))
     v, w = weighted_values(v, keep, w), weighted_values(ones, keep, w)
     return add(v), add(w)
 

@@ -17,6 +17,7 @@ from ._engine.pair_losses import (
     distribution_label_loss,
     integer_label_loss,
 )
+from ._engine.placement import placed_as
 from ._engine.softmax_statistics import SoftmaxStatistics, softmax_statistics_of
 from ._errors import door
 from ._types import Axis, AxisName, Number, Reduction, Shape
@@ -222,8 +223,9 @@ def _softmax_statistics(
     axis: Shape,
     ignore_index: int | None,
 ) -> SoftmaxStatistics:
-    keep = kept(inputs.labels, inputs.where, ignore_index)
-    x = drop(allowed_logits(inputs.logits, axis, inputs.class_where), keep)
-    labels = drop(inputs.labels, keep)
+    x = allowed_logits(inputs.logits, axis, inputs.class_where)
+    labels = placed_as(x, inputs.labels)
+    keep = kept(labels, inputs.where, ignore_index)
+    x, labels = drop(x, keep), drop(labels, keep)
     s = softmax_statistics_of(x, labels, inputs.classes, checked=checked)
     return jax.tree.map(lambda a: drop(a, keep), s)

@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from .. import _options
 from .._errors import fail
 from .._types import AxisName, Shape
-from .placement import varying
+from .placement import placed_as, varying, whole_along
 
 
 @functools.partial(
@@ -163,15 +163,22 @@ def classes_last(x: Array, axis: Shape) -> Array:
     """`x` with the class axes moved to the end and flattened into one, as in optax."""
     batch = tuple(a for a in range(x.ndim) if a not in axis)
     count = math.prod(x.shape[a] for a in axis)
+    for a in axis[1:]:
+        # What is divided along its first part alone can be written as one axis.
+        x = whole_along(x, a)
     return x.transpose(batch + axis).reshape(*(x.shape[a] for a in batch), count)
+
+
+def per_class(weights: Array, x: Array) -> Array:
+    """A number a class, for each of the logits x [..., V]."""
+    return placed_as(x, jnp.broadcast_to(weights.astype(x.dtype), x.shape))
 
 
 def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Array:
     """The logits as they are given, classes last, forbidden classes at −inf."""
     if class_where is not None:
-        logits = jnp.where(
-            jnp.broadcast_to(class_where, logits.shape), logits, -jnp.inf
-        )
+        class_where = placed_as(logits, jnp.broadcast_to(class_where, logits.shape))
+        logits = jnp.where(class_where, logits, -jnp.inf)
     return classes_last(logits, axis)
 
 

@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from .elementary import exp, expm1, log, log1p, quotient
+from .placement import placed_as
 
 
 def computing_dtype(*arrays: Array) -> jnp.dtype:
@@ -26,8 +27,9 @@ def widen(x: Array) -> Array:
 
 
 def widen_both(x: Array, y: Array) -> tuple[Array, Array]:
+    """Both in one dtype, and in one place: that of x."""
     dtype = computing_dtype(x, y)
-    return x.astype(dtype), y.astype(dtype)
+    return x.astype(dtype), placed_as(x, y.astype(dtype))
 
 
 @jax.custom_jvp

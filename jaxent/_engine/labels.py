@@ -6,10 +6,12 @@ from jax import Array
 
 from .. import _checks
 from .class_axis import ClassAxis
+from .placement import placed_as
 
 
 def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array | None:
     """Positions to keep, or `None` for all; `ignore_index` may lie anywhere."""
+    where = None if where is None else placed_as(labels, where)
     if ignore_index is None:
         return where
     limits = jnp.iinfo(labels.dtype)
@@ -45,6 +47,7 @@ def drop(x: Array, keep: Array | None) -> Array:
     """
     if keep is None:
         return x
+    keep = placed_as(x, keep)
     keep = keep.reshape(*keep.shape, *(1,) * (x.ndim - keep.ndim))
     return jnp.where(keep, x, jnp.zeros_like(x))
 

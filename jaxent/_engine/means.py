@@ -10,6 +10,7 @@ from jax import Array, lax
 from .._types import AxisName, Reduction, Shape
 from .exact import computing_dtype, widen, widen_both
 from .labels import drop, kept
+from .placement import placed_as
 
 
 def weighted_values(values: Array, keep: Array | None, weights: Array | None) -> Array:
@@ -60,7 +61,7 @@ def reduced(
         if segments is not None:
             # As many segments as the axis is long are numbered from 1 on.
             count = values.shape[-1] + 1 if num_segments is None else num_segments
-            hit = of_segment(segments, count)
+            hit = of_segment(placed_as(values, segments), count)
         weights = sequence_shares(values, keep, weights, hit, axis_name)
         reduction = "sum"
     weighted = weighted_values(values, keep, weights)
@@ -86,7 +87,7 @@ def sequence_shares(
 
     A sequence is the last axis, or a segment of it, that `hit` has (`of_segment`).
     """
-    w = weighted_values(jnp.ones(values.shape, computing_dtype(values)), keep, weights)
+    w = weighted_values(jnp.ones_like(values, computing_dtype(values)), keep, weights)
     if hit is None:
         totals = own = jnp.sum(w, axis=-1, keepdims=True)
     else:
@@ -99,8 +100,10 @@ def sequence_shares(
 def of_segment(segments: Array, count: int) -> Array:
     """[..., count, L]: whether a position is of the segment; none is of segment 0."""
     wide = segments.dtype.itemsize > 4
-    ids = jnp.arange(count, dtype=segments.dtype if wide else jnp.int32)[:, None]
-    return (segments[..., None, :].astype(ids.dtype) == ids) & (ids > 0)
+    segments = segments if wide else segments.astype(jnp.int32)
+    shape = *segments.shape[:-1], count, segments.shape[-1]
+    ids = lax.broadcasted_iota(segments.dtype, shape, segments.ndim - 1)
+    return (segments[..., None, :] == ids) & (ids > 0)
 
 
 def segment_sums(hit: Array, values: Array) -> Array:
@@ -121,6 +124,8 @@ def divided(
     """A total over values of a shape, divided as the reduction says."""
     # What is divided by is a total as well: of ones, as they are masked or weighted.
     counted = jnp.ones(shape, total.dtype)
+    for mask in (keep, weights):
+        counted = counted if mask is None else placed_as(mask, counted)
     if reduction == "batch_mean":
         counted, axis = jnp.ones(shape[:1], total.dtype), (0,)
     elif reduction == "weighted_mean":
@@ -133,5 +138,6 @@ def divided(
 
 def ratio(total: Array, weight: Array) -> Array:
     """total / weight, and 0, with gradient 0, where there is no weight."""
+    weight = placed_as(total, weight)
     empty = weight == 0
     return jnp.where(empty, 0, total / jnp.where(empty, 1, weight))

@@ -18,6 +18,7 @@ from .elementary import exp
 from .exact import computing_dtype, widen, widen_both, xlogy
 from .information import entropy_of_logits, js_of_logits, kl_of_logits
 from .labels import drop
+from .placement import placed_as
 from .ratios import jensen_shannon
 
 
@@ -86,5 +87,6 @@ def measured(
 ) -> Array:
     """A measure of one or two arrays of classes on any axes, in a unit."""
     dtype = computing_dtype(*arrays)
-    given = (drop(classes_last(x.astype(dtype), axis), keep) for x in arrays)
+    arrays = tuple(placed_as(arrays[0], x.astype(dtype)) for x in arrays)
+    given = (drop(classes_last(x, axis), keep) for x in arrays)
     return drop(measure(*given, classes) / unit, keep)

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from .._types import Shape
-from .class_axis import ClassAxis, allowed_logits, classes_last
+from .class_axis import ClassAxis, allowed_logits, classes_last, per_class
 from .exact import (
     as_logits,
     product,
@@ -25,6 +25,7 @@ from .exact import (
 )
 from .inputs import ClassInputs
 from .labels import class_ids, drop, kept, uniform
+from .placement import placed_as
 from .statistics import class_pairs, expected_nll, label_numbers, log_normalizer
 from .sums import one_hot
 
@@ -52,8 +53,9 @@ def integer_label_loss(
     """Any pair loss at the label, with every option; one value per position."""
     given = allowed_logits(inputs.logits, axis, inputs.class_where)
     x, classes = inputs.classes.carry(as_logits(given))
-    dtype, keep = x.dtype, kept(inputs.labels, inputs.where, ignore_index)
-    labels, poison = class_ids(checked, inputs.labels, keep, classes.count(x.shape[-1]))
+    labels = placed_as(x, inputs.labels)
+    dtype, keep = x.dtype, kept(labels, inputs.where, ignore_index)
+    labels, poison = class_ids(checked, labels, keep, classes.count(x.shape[-1]))
     numbers = tuple(jnp.asarray(v, dtype) for v in parameters)
     # All that is below is made of a few numbers a position, but for the options that
     # look at every class: their weights and smoothing.
@@ -61,7 +63,7 @@ def integer_label_loss(
     value = loss(n.nll, n.one_minus_prob, *numbers)
     weights = None
     if inputs.class_weights is not None:
-        weights = jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
+        weights = per_class(inputs.class_weights, x)
         label_weight = classes.sum(jnp.where(one_hot(labels, x, classes), weights, 0))
         value = product(label_weight, value)
     smooth = None
@@ -100,7 +102,7 @@ def distribution_label_loss(
         alpha = jnp.asarray(inputs.label_smoothing, dtype)
         labels = (1 - alpha) * labels + alpha * _uniform(x, None, classes)
     if inputs.class_weights is not None:
-        labels *= jnp.broadcast_to(inputs.class_weights.astype(dtype), x.shape)
+        labels *= per_class(inputs.class_weights, x)
     if loss is cross_entropy_of:
         # Labels that no option has changed are summed as they came: halves as halves.
         plain = inputs.label_smoothing is None and inputs.class_weights is None

@@ -9,8 +9,9 @@ An array may be found in five situations, and each part of the library meets the
   mesh. Rows of a group, and of a chunk, are a stride apart, so that each device has a
   share of them; nothing is reordered, and a classifier's gradient is not cut in blocks.
 - **Explicit** axes: the type says which mesh axis divides which array axis. Rows are
-  taken all at once, a label's logit is a masked sum and no gather, and a head runs
-  under `shard_map` on what each device holds (`_heads.explicit`).
+  taken all at once, a label's logit is a masked sum and no gather, and what meets the
+  logits is first divided as they are (`placed_as`). A head runs under `shard_map` on
+  what each device holds (`_heads.explicit`); sampled classes are drawn by all alike.
 - **Manual** axes: inside `shard_map`, each device has its own. The type says along
   which axes values may differ (`varying`); loops take all that they carry as differing
   along the same ones, so that a gradient is summed over devices once, after the loop.
@@ -20,6 +21,7 @@ An array may be found in five situations, and each part of the library meets the
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +102,28 @@ def placed_as(like: Array, x: Array) -> Array:
     return x if spec_of(x) == spec else placed(x, mesh_of(like), spec)
 
 
+def whole(x: Array) -> Array:
+    """x, all of it on every device, where it was divided explicitly."""
+    return placed(x, mesh_of(x), ()) if is_sharded(x) else x
+
+
+def by_first_axis(x: Array) -> Array:
+    """x, divided along its first axis alone, where it was divided explicitly.
+
+    Positions of several axes can then be written as one, which stays divided.
+    """
+    spec = spec_of(x)
+    return placed(x, mesh_of(x), spec[:1]) if any(spec[1:]) else x
+
+
+def taken(table: Array, ids: Array, **how: Any) -> Array:
+    """`table[ids]`, divided as the ids are."""
+    divided = is_sharded(table) or is_sharded(ids)
+    mesh = mesh_of(ids) if is_sharded(ids) else mesh_of(table)
+    out = NamedSharding(mesh, P(*spec_of(ids))) if divided else None
+    return table.at[ids].get(out_sharding=out, **how)
+
+
 def whole_along(x: Array, axis: int) -> Array:
     """x, with all of an axis on every device, where that is divided explicitly."""
     spec = list(spec_of(x))
@@ -114,16 +138,18 @@ def mesh_of(x: Array) -> Mesh | AbstractMesh:
     return jax.typeof(x).sharding.mesh
 
 
+def explicit_axes(x: Array) -> frozenset[str]:
+    """The explicit axes of the mesh that x is on, of which its type may name some."""
+    mesh = mesh_of(x)
+    axes = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return frozenset(name for name, kind in axes if kind == AxisType.Explicit)
+
+
 def manual(x: Array) -> AbstractMesh:
-    """The mesh of x as it is inside of a `shard_map` over all of it."""
+    """The mesh of x as it is inside of a `shard_map` over its explicit axes."""
     mesh = mesh_of(x)
     abstract = mesh if isinstance(mesh, AbstractMesh) else mesh.abstract_mesh
-    return abstract.update_axis_types(dict.fromkeys(mesh.axis_names, AxisType.Manual))
-
-
-def is_explicit(x: Array) -> bool:
-    """Whether x is on a mesh with explicit axes, of which its type may name some."""
-    return any(kind == AxisType.Explicit for kind in mesh_of(x).axis_types)
+    return abstract.update_axis_types(dict.fromkeys(explicit_axes(x), AxisType.Manual))
 
 
 def spread_over(x: Array) -> int:

@@ -14,6 +14,7 @@ from .class_axis import ClassAxis
 from .exact import as_logits
 from .information import entropy_of_logits
 from .labels import class_ids
+from .placement import placed_as
 from .statistics import log_normalizer, numbers_of
 from .sums import one_hot, rest_of
 
@@ -62,6 +63,7 @@ def softmax_statistics_of(
 
     What depends on a label out of range is NaN, with NaN gradients, and not correct.
     """
+    labels = placed_as(x, labels)
     labels, poison = class_ids(checked, labels, None, classes.count(x.shape[-1]))
     wide, classes = classes.carry(as_logits(x))
     rest = rest_of(x, labels, classes)

@@ -15,12 +15,13 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import NamedSharding, reshard
+from jax.sharding import AxisType, NamedSharding, reshard
 from jax.sharding import PartitionSpec as P
 
 from .._engine.class_axis import ClassAxis
 from .._engine.linear import Head
-from .._engine.placement import axis_names, is_explicit, mesh_of, spec_of
+from .._engine.placement import axis_names, explicit_axes, mesh_of, spec_of
+from .._errors import fail
 from .._types import PyTree
 from .chunks import Shared, plan_chunks
 from .given import HeadInputs, HeadSettings, drops
@@ -42,7 +43,8 @@ def under_shard_map(
     Either way what else it returns is of each position.
     """
     hidden, classifier, _ = given.heads[0]
-    if not is_placed(given):
+    explicit = explicit_axes(hidden)
+    if not explicit:
         return core(given, shared, settings)
     mesh, tokens = mesh_of(hidden), spec_of(hidden)[:-1]
     rows = spec_of(classifier)[0]
@@ -63,16 +65,26 @@ def under_shard_map(
     def put(spec: P, part: PyTree) -> PyTree:
         return jax.tree.map(lambda x: reshard(x, NamedSharding(mesh, spec)), part)
 
-    moved = jax.tree.map(put, places, (given, shared))
+    moved, numbers = jax.tree.map(put, places, (given, shared))
+    if not is_placed(given):
+        return core(moved, numbers, settings)
+    if AxisType.Manual in mesh.axis_types:
+        # XLA takes no `shard_map` of what differs along axes that are manual already.
+        name, x = ("hidden", hidden) if token_axes else ("classifier", classifier)
+        must = "be whole along explicit axes inside of a `jax.shard_map` over others"
+        remedy = "Give that `shard_map` all axes, or make the others automatic."
+        fail(ValueError, name, must, P(*spec_of(x)), remedy)
     out = P() if summed else P(*tokens), P(*tokens)
-    run = jax.shard_map(on_each_device, mesh=mesh, in_specs=places, out_specs=out)
-    return run(*moved)
+    run = jax.shard_map(
+        on_each_device, mesh=mesh, in_specs=places, out_specs=out, axis_names=explicit
+    )
+    return run(moved, numbers)
 
 
 def is_placed(given: HeadInputs) -> bool:
     """Whether the types of the head say where its arrays are: then it runs there."""
     hidden, classifier, _ = given.heads[0]
-    return is_explicit(hidden) and any((*spec_of(hidden), *spec_of(classifier)))
+    return any((*spec_of(hidden), *spec_of(classifier)))
 
 
 def _places(

@@ -18,6 +18,7 @@ from .. import _options
 from .._engine.elementary import expm1, log1p
 from .._engine.exact import power, widen
 from .._engine.labels import class_ids
+from .._engine.placement import placed_as, taken, whole
 from .._errors import fail
 from .._types import Number
 
@@ -133,7 +134,7 @@ def weighted_law(num_classes: int, weights: Array) -> Law:
         return jnp.where(weights.at[ids].get(mode="fill", fill_value=0) > 0, ids, -1)
 
     support = jnp.sum((weights > 0) & jnp.isfinite(total), dtype=jnp.int32)
-    return Law(propose, lambda ids: weights[ids] / total, support)
+    return Law(propose, lambda ids: taken(weights, ids) / total, support)
 
 
 MAX_PROPOSALS = 2**30
@@ -204,7 +205,8 @@ def draw(
     sizes: Sizes,
 ) -> Candidates:
     """Candidates by a law; a label out of range has the expected count NaN."""
-    weights = lax.stop_gradient(weights)
+    # A draw is of all classes, and all devices make the same one.
+    weights = None if weights is None else whole(lax.stop_gradient(weights))
     made = law(sizes.num_classes, weights)
     ids, tries = draw_ids(made, key, sizes)
 
@@ -253,8 +255,9 @@ def draw_learned(
     if counts is None:
         counts = jnp.ones(sizes.num_classes, jnp.int32)
     candidates = draw(key, labels, counts, law=weighted_law, sizes=sizes)
-    ids = in_range_or_end(labels, sizes.num_classes)
-    return candidates, lax.stop_gradient(counts).at[ids].add(1, mode="drop")
+    ids = whole(in_range_or_end(labels, sizes.num_classes))
+    more = whole(lax.stop_gradient(counts)).at[ids].add(1, mode="drop")
+    return candidates, placed_as(counts, more)
 
 
 @functools.partial(jax.jit, static_argnames="sizes", inline=True)
@@ -275,11 +278,12 @@ def renumbered(
     labels: Array, candidates: Candidates, *, num_classes: int
 ) -> tuple[Array, Array, Candidates]:
     """Ids of the classes involved, each once; labels and candidates as places in it."""
-    both = labels.ravel(), candidates.ids
+    both = whole(labels).ravel(), whole(candidates.ids)
     ids = jnp.concatenate([in_range_or_end(x, num_classes) for x in both])
     rows, places = jnp.unique(
         ids, size=ids.size, fill_value=num_classes, return_inverse=True
     )
     places = places.astype(jnp.int32)
     own, drawn = places[: labels.size], places[labels.size :]
-    return rows, own.reshape(labels.shape), candidates._replace(ids=drawn)
+    own = placed_as(labels, own.reshape(labels.shape))
+    return rows, own, candidates._replace(ids=drawn)

@@ -27,6 +27,7 @@ from .._engine.pair_losses import (
     distribution_label_loss,
     integer_label_loss,
 )
+from .._engine.placement import by_first_axis, placed_as, taken, whole
 from .._engine.statistics import log_normalizer
 from .._errors import fail
 from .._types import Number, Reduction
@@ -111,12 +112,20 @@ class Columns(NamedTuple):
 def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
     (hidden, classifier, bias), labels, candidates, where = given
     count, width = classifier.shape
-    shape = math.prod(hidden.shape[:-1]), *labels.shape[hidden.ndim - 1 :]
-    shape = shape if len(shape) == 2 else (*shape, 1)
-    labels, own_counts = (x.reshape(shape) for x in (labels, candidates.true_count))
+    hidden = by_first_axis(hidden)
+    # Devices that share out the positions draw, and read, the same classes.
+    candidates = Candidates(*map(whole, candidates))
+    positions, true = math.prod(hidden.shape[:-1]), labels.shape[hidden.ndim - 1 :]
+    labels, own_counts = (
+        placed_as(hidden, x).reshape(positions, *true)
+        for x in (labels, given.candidates.true_count)
+    )
+    if not true:
+        labels, own_counts = labels[:, None], own_counts[:, None]
+    shape = labels.shape
     keep = several = None
     if where is not None:
-        keep = where.reshape(-1)
+        keep = placed_as(hidden, where).reshape(-1)
         several = jnp.broadcast_to(keep[:, None], shape)
         own_counts = jnp.where(several, own_counts, 1)
     if settings.checked and settings.subtract_log_q:
@@ -130,16 +139,16 @@ def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
     dtype = computing_dtype(hidden, classifier)
 
     def read(x: Array) -> Array:
-        taken = x.at[rows].get(mode="fill", fill_value=jnp.nan, indices_are_sorted=True)
-        return taken.astype(dtype)
+        how = {"mode": "fill", "fill_value": jnp.nan, "indices_are_sorted": True}
+        return taken(x, rows, **how).astype(dtype)
 
     table = read(classifier)
     hidden = drop(hidden.reshape(-1, width).astype(dtype), keep)
-    true = jnp.sum(hidden[:, None] * table[ids], axis=-1)
+    true = jnp.sum(hidden[:, None] * taken(table, ids), axis=-1)
     sampled = matmul(hidden, table[candidates.ids], (1, 1))
     if bias is not None:
         table = read(bias)
-        true += table[ids]
+        true += taken(table, ids)
         sampled += table[candidates.ids][None]
     return Columns(true, sampled, candidates, ids, keep)
 
@@ -194,7 +203,7 @@ def sampled_softmax(
     x = jnp.concatenate([columns.true, columns.sampled], axis=1)
     allowed = None
     if settings.remove_accidental_hits:
-        every = jnp.ones(columns.true.shape, bool)
+        every = jnp.ones_like(columns.true, bool)
         allowed = jnp.concatenate([every, ~_hits(columns)], axis=1)
     # One label is the class of the first column; several are a distribution.
     loss = {"axis": (1,), "loss": cross_entropy_of}
@@ -205,7 +214,7 @@ def sampled_softmax(
     else:
         inputs = ClassInputs(x, _targets(columns), columns.keep, allowed)
         value = distribution_label_loss(inputs, **loss)
-    return value.reshape(given.head.hidden.shape[:-1])
+    return _with_batch(value, given)
 
 
 @functools.partial(jax.jit, static_argnames="settings", inline=True)
@@ -218,7 +227,13 @@ def nce(given: SampledInputs, *, settings: SampledSettings) -> Array:
         # Certainly not drawn: the loss is 0.
         sampled = jnp.where(_hits(columns), -jnp.inf, sampled)
     value = _binary(true, 1 / true.shape[1]) + _binary(sampled, 0.0)
-    return drop(value, columns.keep).reshape(given.head.hidden.shape[:-1])
+    return _with_batch(drop(value, columns.keep), given)
+
+
+def _with_batch(value: Array, given: SampledInputs) -> Array:
+    """One number a position as the positions came."""
+    hidden = given.head.hidden
+    return placed_as(hidden, value.reshape(hidden.shape[:-1]))
 
 
 def _binary(x: Array, label: float) -> Array:
