@@ -68,25 +68,28 @@ def _smooth_labels(
 def next_token_labels(
     tokens: Int[ArrayLike, "*batch length"],
     *,
+    shift: int = 1,
     where: Bool[ArrayLike, "*batch length"] | None = None,
     segment_ids: Int[ArrayLike, "*batch length"] | None = None,
 ) -> tuple[Int[Array, "*batch length"], Bool[Array, "*batch length"]]:
     """Labels for predicting each next token, and which positions have one.
 
-    Position i is labelled with token i+1. It is kept if there is such a token, if
+    Position i is labelled with token i + shift: the next one, or for a head that
+    predicts several the one so many ahead. It is kept if there is such a token, if
     `where` keeps that token, and if both tokens are of one segment. Shapes stay as
     they are, so the logits need no slicing: `loss(logits, labels, where=where)`.
 
     Args:
       tokens: token ids.
+      shift: how far ahead the label is, from 1 up; static.
       where: tokens to learn to predict (True); padding and prompts are False.
       segment_ids: which document each token of a packed row is of; 0 is padding.
     Returns:
       `(labels, where)`, both of the tokens' shape. Labels of dropped positions are
-      ids in range (the last is 0); a loss does not read them.
+      ids in range (the last are 0); a loss does not read them.
     Raises:
       TypeError: `tokens` or `segment_ids` are not integers, or `where` not boolean.
-      ValueError: shapes that differ, or tokens without an axis.
+      ValueError: shapes that differ, tokens without an axis, or a shift below 1.
     Example:
       >>> labels, where = jaxent.next_token_labels(
       ...     jnp.array([7, 8, 9, 4]), segment_ids=jnp.array([1, 1, 2, 2]))
@@ -95,7 +98,9 @@ def next_token_labels(
       >>> where
       Array([ True, False,  True, False], dtype=bool)
 
-    Source: Bengio et al. (2003), A Neural Probabilistic Language Model, eq. 1.
+    Source: Bengio et al. (2003), A Neural Probabilistic Language Model, eq. 1;
+      several ahead: Gloeckle et al. (2024), Better & Faster LLMs via Multi-token
+      Prediction, eq. 2.
     """
     ids = _checks.integers("tokens", tokens)
     if ids.ndim == 0:
@@ -105,15 +110,21 @@ def next_token_labels(
     if segment_ids is not None:
         segment_ids = _checks.integers("segment_ids", segment_ids)
         _checks.same_shape("segment_ids", segment_ids, ids.shape, "tokens")
-    return _next_token_labels(ids, keep, segment_ids)
+    ahead = _options.count("shift", shift, 1)
+    return _next_token_labels(ids, keep, segment_ids, shift=ahead)
 
 
-@functools.partial(jax.jit, inline=True)
-def _next_token_labels(tokens: Array, where: Array | None, segments: Array | None):
+@functools.partial(jax.jit, static_argnames="shift", inline=True)
+def _next_token_labels(
+    tokens: Array, where: Array | None, segments: Array | None, *, shift: int
+):
+    shift = min(shift, tokens.shape[-1])
+
     # Devices that each hold a part of the length are told all of it, and keep theirs.
     def following(x: Array) -> Array:
         x = whole_along(x, -1)
-        moved = jnp.concatenate([x[..., 1:], jnp.zeros_like(x[..., :1])], axis=-1)
+        ends = jnp.zeros_like(x[..., :shift])
+        moved = jnp.concatenate([x[..., shift:], ends], axis=-1)
         return placed_as(tokens, moved)
 
     keep = following(jnp.ones(tokens.shape, bool) if where is None else where)

@@ -459,14 +459,15 @@ def smooth_labels(labels, alpha, *, axis=-1, class_where=True):
     return np.where(allowed, (1 - alpha) * y + share, 0)
 
 
-def next_token_labels(tokens, *, where=None, segment_ids=None):
+def next_token_labels(tokens, *, shift=1, where=None, segment_ids=None):
     tokens = np.asarray(tokens)
     labels, keep = np.zeros_like(tokens), np.zeros(tokens.shape, bool)
-    labels[..., :-1] = tokens[..., 1:]
-    keep[..., :-1] = True if where is None else np.asarray(where)[..., 1:]
+    n = max(tokens.shape[-1] - shift, 0)
+    labels[..., :n] = tokens[..., shift:]
+    keep[..., :n] = True if where is None else np.asarray(where)[..., shift:]
     if segment_ids is not None:
         s = np.asarray(segment_ids)
-        keep[..., :-1] &= (s[..., 1:] == s[..., :-1]) & (s[..., 1:] != 0)
+        keep[..., :n] &= (s[..., shift:] == s[..., :n]) & (s[..., shift:] != 0)
     return labels, keep
 
 

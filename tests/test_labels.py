@@ -6,6 +6,7 @@ import functools
 import by_hand
 import jax.numpy as jnp
 import numpy as np
+import oracle
 import pytest
 from by_hand import DISTRIBUTION, INTEGER, LABELS, LOGITS, PAIRS, PROBS, RTOL, SOFT
 from cases import each
@@ -177,3 +178,20 @@ def test_a_sequence_too_short_to_predict_keeps_nothing(shape):
     assert labels.shape == where.shape == shape
     assert labels.dtype == jnp.uint8
     assert not where.any()
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3, 6, 9])
+def test_labels_several_tokens_ahead(shift):
+    rng = np.random.default_rng(0)
+    tokens, where = rng.integers(0, 9, (3, 6)), rng.random((3, 6)) < 0.7
+    segments = np.sort(rng.integers(0, 3, (3, 6)), axis=-1)
+    options = {"shift": shift, "where": where, "segment_ids": segments}
+    got = jaxent.next_token_labels(tokens, **options)
+    for a, b in zip(got, oracle.next_token_labels(tokens, **options), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shift", [0, -1, 1.5, True])
+def test_a_shift_is_a_size(shift):
+    with pytest.raises((TypeError, ValueError), match=r"next_token_labels\(shift="):
+        jaxent.next_token_labels(jnp.arange(3), shift=shift)

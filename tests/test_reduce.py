@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Denominators, means over nothing, and sums across devices (rule 7), by hand."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracle
 import pytest
 
 import jaxent
@@ -215,3 +217,84 @@ def test_perplexity_and_bits_per_byte_by_hand():
     np.testing.assert_allclose(
         jaxent.bits_per_byte(total, jnp.array([8, 16])), [2, 1], rtol=2**-22
     )
+
+
+SEGMENTS = np.array([[1, 1, 2, 4], [3, 3, 0, 9]])
+
+
+@pytest.mark.parametrize("num_segments", [None, 3])
+@case
+def test_a_mean_of_sequences_counts_each_once(given, expected, num_segments):
+    """Rows, or segments of them: 0 is padding, and 4 is none of two."""
+    del expected
+    more = {"segment_ids": SEGMENTS, "num_segments": num_segments}
+    for extra in ({}, more):
+        f = functools.partial(
+            jaxent.reduce, **options(given), reduction="sequence_mean", **extra
+        )
+        truth = functools.partial(
+            oracle.reduce, **options(given), reduction="sequence_mean", **extra
+        )
+        np.testing.assert_allclose(f(V), truth(V), rtol=2**-21)
+        slope = jax.grad(lambda v, f=f: 3 * f(v))(V)
+        for at in np.ndindex(*V.shape):
+            step = np.zeros(V.shape)
+            step[at] = 1
+            expected = 3 * oracle.derivative(truth, V, step)
+            np.testing.assert_allclose(slope[at], expected, rtol=2**-20, atol=1e-9)
+
+
+@case
+def test_the_mean_of_each_segment(given, expected):
+    del expected
+    means = jaxent.segment_means(V, SEGMENTS, num_segments=5, **options(given))
+    truth = oracle.segment_means(V, SEGMENTS, num_segments=5, **options(given))
+    for got, true in zip((means.total, means.weight), truth, strict=True):
+        np.testing.assert_array_equal(got, true.astype(np.float32))
+    assert not np.any(means.value[:, 0])
+    ragged = jaxent.reduce(
+        V, **options(given), reduction="sequence_mean", segment_ids=SEGMENTS
+    )
+    present = np.asarray(means.weight) != 0
+    # What `reduce` takes for a mean of sequences, but for segment 9 of a row of four.
+    np.testing.assert_allclose(
+        ragged, np.asarray(means.value)[present].mean(), rtol=2**-21
+    )
+
+
+def test_sequences_on_several_devices_are_counted_together():
+    def mean(v, keep):
+        return jaxent.reduce(v, where=keep, reduction="sequence_mean", axis_name="i")
+
+    keep = np.array([[True, False, True, True], [False] * 4])
+    got = jax.vmap(mean, axis_name="i")(V[:, None], keep[:, None])
+    whole = jaxent.reduce(V, where=keep, reduction="sequence_mean")
+    np.testing.assert_allclose(got, np.full(2, whole), rtol=2**-22)
+
+
+def test_weighted_means_add_up():
+    parts = [jaxent.WeightedMean.from_values(v) for v in V]
+    zero = jaxent.WeightedMean.zero()
+    for total in (sum(parts), zero + parts[0] + parts[1], sum(parts, zero)):
+        assert total.value == V.mean()
+    assert zero.value == 0
+
+    def step(mean, v):
+        return mean + jaxent.WeightedMean.from_values(v), ()
+
+    assert jax.lax.scan(step, zero, V)[0].value == V.mean()
+    with pytest.raises(TypeError):
+        zero + 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [
+        ({"segment_ids": SEGMENTS}, "segment_ids"),
+        ({"num_segments": 3, "reduction": "sequence_mean"}, "num_segments"),
+        ({"axis": 0, "reduction": "sequence_mean"}, "axis"),
+    ],
+)
+def test_segments_go_with_means_of_sequences(given, argument):
+    with pytest.raises(ValueError, match=rf"reduce\({argument}="):
+        jaxent.reduce(V, **given)
