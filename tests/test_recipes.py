@@ -136,6 +136,17 @@ def test_flax_nnx_and_linen():
     same(got, step(by_hand, table), 4 * HALF)
 
 
+def test_several_tokens_ahead():
+    tokens, segments = LABELS, jnp.array([[1, 1, 1, 1], [1, 1, 2, 2], [1, 1, 1, 0]])
+    hiddens = [HIDDEN, jnp.cos(HIDDEN), jnp.sin(HIDDEN)]
+    args = hiddens, EMBEDDING, tokens, segments
+    before, after = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(*args)
+        for f in (page.ahead_before, page.ahead_after)
+    )
+    same(after, before, 2 * (8 + 12) * UNIT)
+
+
 def test_accumulation_is_exact_over_uneven_counts():
     where = WHERE.at[2].set(False)  # 4, 1 and no tokens
     batches = {"hidden": HIDDEN, "labels": LABELS, "where": where}
