@@ -195,10 +195,9 @@ def cross_entropy_from_logits(
     axes, shape = _checks.class_axes(axis, "p_logits", a)
     keep, average = positions(shape, where, weights, reduction, full=a.shape)
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
-    values = measured(
+    return average(measured(
         (a, b), keep, classes, axis=axes, unit=unit, measure=cross_entropy_of
-    )
-    return average(values)
+    ))  # fmt: skip
 
 
 @door
@@ -206,20 +205,22 @@ def js_divergence(
     p: Float[ArrayLike, "*batch classes"],
     q: Float[ArrayLike, "*batch classes"],
     *,
+    weight: Number = 0.5,
     axis: Axis = -1,
     base: float | None = None,
     where: Bool[ArrayLike, "*batch"] | None = None,
     weights: Float[ArrayLike, "*batch"] | None = None,
     reduction: Reduction = "none",
 ) -> Float[Array, "..."]:
-    """Jensen–Shannon divergence, `½·KL(p‖m) + ½·KL(q‖m)` with `m = (p + q)/2`.
+    """Jensen–Shannon divergence, `w·KL(p‖m) + (1−w)·KL(q‖m)`, `m = w·p + (1−w)·q`.
 
-    Symmetric, between 0 and log 2, and computed so: never negative, and accurate
-    between near distributions.
+    At w = ½ symmetric, between 0 and log 2, and computed so: never negative, and
+    accurate between near distributions. At 0 and at 1 it is 0.
 
     Args:
       p: probabilities of the classes.
       q: probabilities of the classes, shape of `p`.
+      weight: w in [0, 1], the share of p in the mixture; differentiable.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
@@ -240,9 +241,11 @@ def js_divergence(
     first, second = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", first)
     keep, average = positions(shape, where, weights, reduction, full=first.shape)
-    unit, given = _options.unit(base), (first, second)
-    values = measured(given, keep, WHOLE, axis=axes, unit=unit, measure=js_of_probs)
-    return average(values)
+    unit, w = _options.unit(base), _options.number("weight", weight, (0.0, 1.0))
+    return average(measured(
+        (first, second), keep, WHOLE, axis=axes, unit=unit, measure=js_of_probs,
+        weight=(w,),
+    ))  # fmt: skip
 
 
 @door
@@ -250,6 +253,7 @@ def js_divergence_from_logits(
     p_logits: Float[ArrayLike, "*batch classes"],
     q_logits: Float[ArrayLike, "*batch classes"],
     *,
+    weight: Number = 0.5,
     axis: Axis = -1,
     base: float | None = None,
     temperature: Number | None = None,
@@ -266,6 +270,7 @@ def js_divergence_from_logits(
     Args:
       p_logits: logits of p; −inf forbids a class.
       q_logits: logits of q, shape of `p_logits`.
+      weight: w in [0, 1], the share of p in the mixture; differentiable.
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
       temperature: T > 0, divides both logits (after differences are taken); None for 1.
@@ -274,7 +279,7 @@ def js_divergence_from_logits(
       reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
     Returns:
-      Divergence in [0, log 2], shape `batch`, float32 (float64 if either input is).
+      Divergence, shape `batch`, float32 (float64 if either input is).
     Raises:
       TypeError: logits that are not floats.
       ValueError: shapes that differ, an axis that does not fit, or a bad base.
@@ -289,5 +294,7 @@ def js_divergence_from_logits(
     axes, shape = _checks.class_axes(axis, "p_logits", a)
     keep, average = positions(shape, where, weights, reduction, full=a.shape)
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
-    values = measured((a, b), keep, classes, axis=axes, unit=unit, measure=js_of)
-    return average(values)
+    w = _options.number("weight", weight, (0.0, 1.0))
+    return average(measured(
+        (a, b), keep, classes, axis=axes, unit=unit, measure=js_of, weight=(w,)
+    ))  # fmt: skip

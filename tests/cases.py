@@ -380,7 +380,9 @@ CASES = (
     Case("kl_divergence_from_logits", TWO_LOGITS, COLD, "cold"),
     Case("kl_divergence_from_logits", TWO_LOGITS, WARM, "warm"),
     Case("js_divergence", TWO_PROBS),
+    Case("js_divergence", TWO_PROBS, {"weight": 0.125}, "weight"),
     Case("js_divergence_from_logits", TWO_LOGITS),
+    Case("js_divergence_from_logits", TWO_LOGITS, {"weight": 0.875}, "weight"),
     Case("js_divergence_from_logits", TWO_LOGITS, {"base": 2}, "axis0", 0),
     Case("js_divergence_from_logits", TWO_LOGITS, WARM, "warm"),
 )

@@ -359,33 +359,75 @@ def kl_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None, tempera
     return summed(kl_and_ratio(a, b, temperature)[0][..., None], -1, base)
 
 
-def js_terms(p, q, v):
-    """½·(p·log(p/m) + q·log(q/m)), by a series in v = (q − p)/(q + p) where small."""
-    m = (p + q) / 2
-    small = np.abs(v.real) < 0.3
-    square, series = np.where(small, v, 0) ** 2, 0
-    for n in range(24, 0, -1):
-        series = square * (1 / wide(n * (2 * n - 1)) + series)
-    safe = np.where(m == 0, 1, m)
-    plain = (times(p, log(p / safe)) + times(q, log(q / safe))) / 2
-    return np.where(small, m / 2 * series, plain)
+@quiet
+def kl_divergence_from_top_k(
+    logits, ids, log_probs, *, tail="category", tail_log_prob=None, temperature=1.0,
+    where=None,
+):  # fmt: skip
+    """Σ p·(log p − log q) over the classes listed and, as one category, all others."""
+    x, ids, log_p = divided(logits, temperature), np.asarray(ids), wide(log_probs)
+    entry = ids >= 0
+    log_p = np.where(entry, log_p, -np.inf)
+    own = np.take_along_axis(x, np.where(entry, ids, 0), axis=-1)
+    own = np.where(entry, own, -np.inf)
+    hit = (ids[..., None, :] == np.arange(x.shape[-1])[:, None]).any(axis=-1)
+    top = np.max(x.real, axis=-1, keepdims=True)
+    others = log(np.sum(np.where(hit, 0, exp(x - top)), axis=-1, keepdims=True))
+    parts = own if tail == "renormalize" else np.concatenate([own - top, others], -1)
+    log_q = -pairs(parts)[0]
+    p = np.where(log_p.real == -np.inf, 0, exp(log_p))
+    if tail == "renormalize":
+        log_p = log_p - log(np.sum(p, axis=-1, keepdims=True))
+    if tail == "category":
+        left = 1 - np.sum(p, axis=-1, keepdims=True)
+        rest = log(np.where(left.real > 0, left, 0))
+        rest = rest if tail_log_prob is None else wide(tail_log_prob)[..., None]
+        rest = np.where(hit.all(axis=-1, keepdims=True), -np.inf, rest)
+        log_p = np.concatenate([log_p, rest], axis=-1)
+    p = np.where(log_p.real == -np.inf, 0, exp(log_p))
+    log_p, log_q = (a[..., : p.shape[-1]] for a in (log_p, log_q))
+    terms = np.where(p == 0, 0, p * (np.where(p == 0, 0, log_p) - log_q))
+    some = entry.any(axis=-1) & (True if where is None else np.asarray(where))
+    value = np.where(some, np.sum(terms, axis=-1), 0)
+    bad = (ids < -1) | (ids >= x.shape[-1])
+    return np.where((where is None or where) & bad.any(axis=-1), np.nan, value)
+
+
+def js_terms(p, q, ratio, weight):
+    """w·p·log(p/m) + (1−w)·q·log(q/m), as w·p·φ(log(m/p)) + (1−w)·q·φ(log(m/q)).
+
+    With `ratio` = log(q/p) where it is small, of which both logarithms are made there.
+    """
+    m, value = weight * p + (1 - weight) * q, 0
+    near = np.abs(ratio.real) < 0.5
+    for prob, share, r in ((p, weight, ratio), (q, 1 - weight, -ratio)):
+        d = np.where(near, log1p((1 - share) * expm1(np.where(near, r, 0))), 0)
+        void = (prob == 0) | (m == 0)
+        safe = np.where(void, 1, prob) / np.where(void, 1, m)
+        plain = np.where(prob == 0, 0, times(share * prob, log(safe)))
+        # Alone, either of these is more than the sum: by m − p and by m − q.
+        plain += share * (m - prob)
+        value = value + np.where(near & (prob != 0), share * prob * phi(d), plain)
+    return value
 
 
 @quiet
-def js_divergence(p, q, *, axis=-1, base=None):
+def js_divergence(p, q, *, axis=-1, base=None, weight=0.5):
     p, q = wide(p), wide(q)
-    v = (q - p) / np.where(p + q == 0, 1, p + q)
-    return summed(js_terms(p, q, v), axis, base)
+    either = (p == 0) | (q == 0)
+    ratio = np.where(either, np.inf, log1p((q - p) / np.where(either, 1, p)))
+    return summed(js_terms(p, q, ratio, wide(weight)), axis, base)
 
 
 @quiet
-def js_divergence_from_logits(p_logits, q_logits, *, axis=-1, base=None, temperature=1):
+def js_divergence_from_logits(
+    p_logits, q_logits, *, axis=-1, base=None, temperature=1, weight=0.5
+):
     a, b = (classes_last(wide(x), axis) for x in (p_logits, q_logits))
     p, q = (pairs(divided(x, temperature))[2] for x in (a, b))
     either = (p == 0) | (q == 0)
-    ratio = np.where(either, 0, kl_and_ratio(a, b, temperature)[1])
-    v = np.where(either, np.where(p + q == 0, 0, 1), tanh(ratio / 2))
-    return summed(js_terms(p, q, v), -1, base)
+    ratio = np.where(either, np.inf, kl_and_ratio(a, b, temperature)[1])
+    return summed(js_terms(p, q, ratio, wide(weight)), -1, base)
 
 
 # Reductions and labels.

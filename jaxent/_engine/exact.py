@@ -131,11 +131,6 @@ def _weighted_jvp(primals, tangents):
     return weighted(weight, loss), weight * tangents[1] + finite * tangents[0]
 
 
-def atanh(x: Array) -> Array:
-    """½·log((1 + x)/(1 − x)), of terms of one sign."""
-    return (log1p(x) - log1p(-x)) / 2
-
-
 @jax.custom_jvp
 def xlogy(x: Array, y: Array) -> Array:
     """x·log y with 0·log 0 = 0, a constant: there its derivatives are 0 too."""

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from .class_axis import WHOLE, ClassAxis
-from .elementary import exp, expm1, log, log1p, tanh
-from .exact import difference, phi, product, rounded
-from .ratios import jensen_shannon
+from .elementary import exp, expm1, log, log1p
+from .exact import difference, phi, product, reciprocal, rounded
+from .ratios import Half, half, log_of_mixture, mixture, weighted_halves
 from .row_groups import in_row_groups
 from .statistics import class_pairs
 from .sums import one_hot
@@ -125,40 +125,63 @@ def _kl_of_logits_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def js_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
-    """½·KL(p‖m) + ½·KL(q‖m); with r = log(q/p), ½·m·(r·tanh(r/2) + log(1 − tanh²))."""
-    each = functools.partial(_js, classes=classes)
+def js_of_logits(
+    a: Array, b: Array, weight: Array, classes: ClassAxis = WHOLE
+) -> Array:
+    """w·KL(p‖m) + (1 − w)·KL(q‖m), m = w·p + (1 − w)·q, by the terms of `ratios`."""
+    each = functools.partial(_js, weight=weight, classes=classes)
     return in_row_groups(each, a, b, classes=classes)
 
 
-def _js(a: Array, b: Array, classes: ClassAxis) -> Array:
+def _js(a: Array, b: Array, weight: Array, classes: ClassAxis) -> Array:
+    halves = _mixed(a, b, weight, classes)
+    return classes.sum(weighted_halves(weight, halves.of_p, halves.of_q))
+
+
+class _Mixed(NamedTuple):
+    p: Array
+    q: Array
+    of_p: Half
+    of_q: Half
+    near: Array
+    """Whether log(q/p) is small, and known as such."""
+
+
+def _mixed(a: Array, b: Array, weight: Array, classes: ClassAxis) -> _Mixed:
+    """Both distributions beside their mixture m, from log(q/p) where it is small."""
     p, q, ratio, near = _log_ratio(a, b, classes)
-    # tanh(r/2) = (q − p)/(q + p) to full accuracy where q is near p.
-    v = tanh(ratio / 2)
-    small = (p + q) / 4 * (ratio * v + log1p(-v * v))
-    return classes.sum(jnp.where(near, small, jensen_shannon(p, q)))
+    m, halves = mixture(p, q, weight), []
+    for prob, other, share, r in ((p, q, 1 - weight, ratio), (q, p, weight, -ratio)):
+        far = log_of_mixture(prob, other, m, share)
+        halves.append(half(prob, m, jnp.where(near, log1p(share * expm1(r)), far)))
+    of_p, of_q = halves
+    return _Mixed(p, q, of_p, of_q, near)
 
 
 @js_of_logits.defjvp
 def _js_of_logits_jvp(primals, tangents):
-    value, classes = js_of_logits(*primals), primals[2]
-    p, q, ratio, near = _log_ratio(*primals)
+    value, (_, _, weight, classes) = js_of_logits(*primals), primals
+    p, q, of_p, of_q, near = _mixed(*primals)
     da, db = (classes.per(dx) for dx in tangents[:2])
-    v = tanh(ratio / 2)
-    tangent = jnp.zeros_like(value)
-    for prob, other, sign, dx in ((p, q, -1, da), (q, p, 1, db)):
-        # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = ½·log(p/m): 0 for p = q and ½·log 2 for p ≫ q.
+    tangent = classes.sum(of_p.excess - of_q.excess) * tangents[2]
+    rest = 1 - weight
+    sides = ((p, q, of_p, weight, rest, da), (q, p, of_q, rest, weight, db))
+    for prob, other, side, share, of_other, dx in sides:
+        # ∂JS/∂xⱼ = pⱼ·(sⱼ − Σ p·s), s = w·log(p/m): 0 for p = q, −w·log w for p ≫ q.
         # Which of the two the likeliest class is near is not computed, but left out,
         # and then that class's own s: so that no 1 − p is left to cancel.
         top = one_hot(classes.top(prob), prob, classes)
         apart = classes.any(top & ~near)
-        log_2 = log(jnp.asarray(2, p.dtype))
-        far = jnp.where(apart, 0, log_2) - log1p(other / jnp.where(prob == 0, 1, prob))
-        close = log1p(sign * v) - jnp.where(apart, log_2, 0)
-        slope = jnp.where(near, close, far) / 2
+        safe = jnp.where(share == 0, 1, share)
+        # log(m/(w·p)), of a p that most of m is.
+        most = ~near & (of_other * other < safe * prob)
+        left = jnp.where(most, of_other * other, 0)
+        above = log1p(left * reciprocal(jnp.where(most, safe * prob, 1)))
+        moved = jnp.where(most, above, side.ratio - log(safe))
+        slope = -jnp.where(apart, moved, side.ratio)
         slope -= classes.sum(jnp.where(top, slope, 0), keepdims=True)
         mean = classes.sum(prob * slope, keepdims=True)
-        tangent += classes.sum(prob * (slope - mean) * dx)
+        tangent += share * classes.sum(prob * (slope - mean) * dx)
     return value, tangent
 
 

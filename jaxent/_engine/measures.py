@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from .._types import Shape
 from .class_axis import ClassAxis, classes_last
@@ -45,9 +46,9 @@ def kl_of(p: Array, q: Array, classes: ClassAxis) -> Array:
     return kl_of_logits(p, q, classes)
 
 
-def js_of(p: Array, q: Array, classes: ClassAxis) -> Array:
+def js_of(p: Array, q: Array, weight: ArrayLike, classes: ClassAxis) -> Array:
     (p, _), (q, classes) = classes.carry(p), classes.carry(q)
-    return js_of_logits(p, q, classes)
+    return js_of_logits(p, q, jnp.asarray(weight, p.dtype), classes)
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "term"), inline=True)
@@ -71,8 +72,8 @@ def relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
     return exp(log_p) * ratio
 
 
-def js_of_probs(p: Array, q: Array, classes: ClassAxis) -> Array:
-    return classes.sum(jensen_shannon(p, q))
+def js_of_probs(p: Array, q: Array, weight: ArrayLike, classes: ClassAxis) -> Array:
+    return classes.sum(jensen_shannon(p, q, jnp.asarray(weight, p.dtype)))
 
 
 @functools.partial(jax.jit, static_argnames=("axis", "unit", "measure"), inline=True)
@@ -84,9 +85,10 @@ def measured(
     axis: Shape,
     unit: float,
     measure: Callable[..., Array],
+    weight: tuple[ArrayLike, ...] = (),
 ) -> Array:
     """A measure of one or two arrays of classes on any axes, in a unit."""
     dtype = computing_dtype(*arrays)
     arrays = tuple(placed_as(arrays[0], x.astype(dtype)) for x in arrays)
     given = (drop(classes_last(x, axis), keep) for x in arrays)
-    return drop(measure(*given, classes) / unit, keep)
+    return drop(measure(*given, *weight, classes) / unit, keep)

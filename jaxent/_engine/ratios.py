@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Terms of divergences: scalar functions of two probabilities, as in `exact`."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from .elementary import exp, expm1, log, log1p
-from .exact import atanh, phi, xlogy
+from .exact import phi, reciprocal
 
 
 @jax.custom_jvp
@@ -26,14 +28,24 @@ def _relative_entropy_jvp(primals, tangents):
     return relative_entropy(p, log_q), slope * d_p - p * d_log_q
 
 
+def divergence(p: Array, q: Array, ratio: Array) -> Array:
+    """p·(log p − log q) + q − p = p·φ(ratio) ≥ 0, of the ratio log q − log p."""
+    near = (jnp.abs(ratio) < 1) & (p != 0)
+    far = q - p - jnp.where(p == 0, 0, p * ratio)
+    return jnp.where(near, p * phi(jnp.where(near, ratio, 0)), far)
+
+
+def change(p: Array, q: Array, ratio: Array) -> Array:
+    """q − p, accurate where it is small."""
+    near = (jnp.abs(ratio) < 1) & (p != 0)
+    return jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), q - p)
+
+
 @jax.custom_jvp
 def generalized_relative_entropy(p: Array, log_q: Array) -> Array:
     """p·(log p − log q) + q − p = p·φ(log q − log p) ≥ 0."""
-    zero = p == 0
-    ratio = log_q - log(jnp.where(zero, 1, p))
-    near = (jnp.abs(ratio) < 1) & ~zero
-    far = exp(log_q) - p - jnp.where(zero, 0, p * ratio)
-    return jnp.where(near, p * phi(jnp.where(near, ratio, 0)), far)
+    ratio = log_q - log(jnp.where(p == 0, 1, p))
+    return divergence(p, exp(log_q), ratio)
 
 
 @generalized_relative_entropy.defjvp
@@ -42,39 +54,72 @@ def _generalized_relative_entropy_jvp(primals, tangents):
     d_p, d_log_q = tangents
     zero = p == 0
     ratio = log_q - log(jnp.where(zero, 1, p))
-    near = (jnp.abs(ratio) < 1) & ~zero
-    excess = jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), exp(log_q) - p)
     slope = -jnp.where(zero & jnp.isinf(log_q), 0, ratio)
-    return generalized_relative_entropy(p, log_q), slope * d_p + excess * d_log_q
+    tangent = slope * d_p + change(p, exp(log_q), ratio) * d_log_q
+    return generalized_relative_entropy(p, log_q), tangent
 
 
 @jax.custom_jvp
-def jensen_shannon(p: Array, q: Array) -> Array:
-    """½·(p·log(p/m) + q·log(q/m)) with m = (p + q)/2, never negative.
+def jensen_shannon(p: Array, q: Array, weight: Array) -> Array:
+    """w·p·log(p/m) + (1 − w)·q·log(q/m) with m = w·p + (1 − w)·q, never negative.
 
-    With v = (q − p)/(q + p) it is ½·m·((1 + v)·log(1 + v) + (1 − v)·log(1 − v)),
-    near v = 0 better written ½·m·(2·v·atanh(v) + log(1 − v²)).
+    By halves w·p·φ(log(m/p)) + (1 − w)·q·φ(log(m/q)), which is small where p is near q.
     """
-    m, v, near = _jensen_shannon_parts(p, q)
-    small = m / 2 * (2 * v * atanh(v) + log1p(-v * v))
-    return jnp.where(near, small, 0.5 * (xlogy(p, p / m) + xlogy(q, q / m)))
+    return weighted_halves(weight, *_halves(p, q, weight))
 
 
 @jensen_shannon.defjvp
 def _jensen_shannon_jvp(primals, tangents):
-    p, q = primals
-    d_p, d_q = tangents
-    m, v, near = _jensen_shannon_parts(p, q)
+    weight = primals[2]
+    d_p, d_q, d_weight = tangents
+    of_p, of_q = _halves(*primals)
     # A zero probability counts as settled, as 0·log 0 does: no derivative there.
-    log_p = jnp.where(near, log1p(-v), log(jnp.where(p == 0, m, p) / m))
-    log_q = jnp.where(near, log1p(v), log(jnp.where(q == 0, m, q) / m))
-    return jensen_shannon(p, q), 0.5 * (log_p * d_p + log_q * d_q)
+    by_p, by_q = -weight * of_p.ratio, (weight - 1) * of_q.ratio
+    by_weight = of_p.excess - of_q.excess
+    tangent = by_p * d_p + by_q * d_q + by_weight * d_weight
+    return jensen_shannon(*primals), tangent
 
 
-def _jensen_shannon_parts(p: Array, q: Array) -> tuple[Array, Array, Array]:
-    """m (1 where both vanish), v (0 where it is large), and where v is small."""
-    m = (p + q) / 2
-    m = jnp.where(m == 0, 1, m)
-    v = (q - p) / 2 / m
-    near = jnp.abs(v) < 0.5
-    return m, jnp.where(near, v, 0), near
+class Half(NamedTuple):
+    """One of two distributions beside their mixture m."""
+
+    ratio: Array
+    """log(m/p); 0 where p or m is."""
+    excess: Array
+    """p·φ(log(m/p)) = m − p − p·log(m/p)."""
+
+
+def half(p: Array, mix: Array, ratio: Array) -> Half:
+    return Half(ratio, divergence(p, mix, ratio))
+
+
+def weighted_halves(weight: Array, of_p: Half, of_q: Half) -> Array:
+    return weight * of_p.excess + (1 - weight) * of_q.excess
+
+
+def _halves(p: Array, q: Array, weight: Array) -> tuple[Half, Half]:
+    m = mixture(p, q, weight)
+    return (
+        half(p, m, log_of_mixture(p, q, m, 1 - weight)),
+        half(q, m, log_of_mixture(q, p, m, weight)),
+    )
+
+
+def mixture(p: Array, q: Array, weight: Array) -> Array:
+    """w·p + (1 − w)·q; p or q itself where w is 1 or 0."""
+    return weight * p + (1 - weight) * q
+
+
+def log_of_mixture(p: Array, q: Array, m: Array, share: Array) -> Array:
+    """log(m/p) of m = p + share·(q − p), q's share; 0 where p or m is.
+
+    Not by 1 − p's share: of a small share of q that is rounded to few digits.
+    """
+    moved = share * (q - p)
+    near, void = jnp.abs(moved) < p / 2, (p == 0) | (m == 0)
+    m, safe = (jnp.where(void, 1, x) for x in (m, p))
+    part = safe / m
+    tiny = part < jnp.finfo(p.dtype).tiny
+    far = jnp.where(tiny, log(m) - log(safe), -log(jnp.where(tiny, 1, part)))
+    close = log1p(jnp.where(near, moved, 0) * reciprocal(jnp.where(p == 0, 1, p)))
+    return jnp.where(void, 0, jnp.where(near, close, far))
