@@ -3,10 +3,15 @@
 
 from . import compat as compat
 from . import samplers as samplers
+from ._distillation import linear_js_divergence as linear_js_divergence
 from ._distillation import linear_kl_divergence as linear_kl_divergence
+from ._distillation import (
+    linear_kl_divergence_from_top_k as linear_kl_divergence_from_top_k,
+)
 from ._divergence import generalized_kl_divergence as generalized_kl_divergence
 from ._divergence import kl_divergence as kl_divergence
 from ._divergence import kl_divergence_from_logits as kl_divergence_from_logits
+from ._divergence import kl_divergence_from_top_k as kl_divergence_from_top_k
 from ._divergence import (
     kl_divergence_with_log_targets as kl_divergence_with_log_targets,
 )
@@ -41,6 +46,9 @@ from ._sampled import (
 )
 from ._sampled import sampled_softmax_cross_entropy as sampled_softmax_cross_entropy
 from ._sampling.candidates import Candidates as Candidates
+from ._sigmoid import (
+    linear_sigmoid_binary_cross_entropy as linear_sigmoid_binary_cross_entropy,
+)
 from ._sigmoid import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
 from ._sigmoid import sigmoid_focal_loss as sigmoid_focal_loss
 from ._softmax import softmax_cross_entropy as softmax_cross_entropy

@@ -257,17 +257,30 @@ def checked(argument: str = "labels") -> str | None:
     return None if frame is None else quoted(argument)
 
 
+NAN = "Its loss and gradient are NaN."
+
+
 def in_range(checked: str, labels: Array, keep: Array | None, count: int):
     """Name a label outside [0, count), at run time, through `checkify`."""
     bad = (labels < 0) | (labels >= count)
-    remedy = "Drop it with `where` or `ignore_index`, or mend the label."
+    remedy = f"{NAN} Drop it with `where` or `ignore_index`, or mend the label."
     _name_first(checked, f"be in [0, {count})", bad, labels, keep, remedy)
+
+
+def distinct(checked: str, ids: Array):
+    """Name an id that its position has before, at run time; negative ones are none."""
+    same = ids[..., None] == ids[..., None, :]
+    again = jnp.any(jnp.tril(same, -1), axis=-1)
+    remedy = "Its mass counts twice: leave one, and −1 for the other."
+    _name_first(
+        checked, "differ within a position", again & (ids >= 0), ids, None, remedy
+    )
 
 
 def drawable(checked: str, labels: Array, keep: Array | None, counts: Array):
     """Name a label that its sampler never draws, at run time, through `checkify`."""
     must = "be classes that the sampler can draw (expected count above 0)"
-    remedy = "Drop it with `where`, or give the class a weight."
+    remedy = f"{NAN} Drop it with `where`, or give the class a weight."
     _name_first(checked, must, counts <= 0, labels, keep, remedy)
 
 
@@ -280,8 +293,7 @@ def _name_first(
     position = lax.stop_gradient(jnp.argmax(bad))
     checkify.debug_check(
         ~jnp.any(bad),
-        f"{checked} must {must}; got {{label}} at flat position {{position}}. "
-        f"Its loss and gradient are NaN. {remedy}",
+        f"{checked} must {must}; got {{label}} at flat position {{position}}. {remedy}",
         label=labels.ravel()[position],
         position=position,
     )

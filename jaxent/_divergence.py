@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
 from ._engine.class_axis import class_axis
@@ -20,8 +20,9 @@ from ._engine.ratios import (
     generalized_relative_entropy,
     relative_entropy,
 )
+from ._engine.top_k import top_k_divergence, top_k_inputs
 from ._errors import door
-from ._types import Axis, AxisName, Number, Reduction
+from ._types import Axis, AxisName, Number, Reduction, Tail
 
 
 @door
@@ -214,3 +215,60 @@ def _from_predictions(
     axes, shape = _checks.class_axes(axis, "log_predictions", log_q)
     keep, average = positions(shape, where, weights, reduction, full=log_q.shape)
     return average(summed_terms(log_q, target, keep, axis=axes, term=term))
+
+
+@door
+def kl_divergence_from_top_k(
+    logits: Float[ArrayLike, "*batch classes"],
+    ids: Int[ArrayLike, "*batch k"],
+    log_probs: Float[ArrayLike, "*batch k"],
+    *,
+    tail: Tail = "category",
+    tail_log_prob: Float[ArrayLike, "*batch"] | None = None,
+    temperature: Number | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    reduction: Reduction = "none",
+    vocab_axis_name: AxisName | None = None,
+) -> Float[Array, "..."]:
+    """`KL(teacher ‖ student)` from a teacher's K likeliest classes, in nats.
+
+    All other classes are one category, of which the student's mass is added up and
+    never 1 − Σ q: exact where it is 1e-12. Never negative where the masses sum to 1.
+
+    Args:
+      logits: the student's, classes last; −inf forbids a class.
+      ids: the teacher's classes, each once; −1 is no entry, and its log_prob not read.
+      log_probs: their log-probabilities for the teacher (at the temperature), shape
+        of `ids`; differentiable. −inf is a class of mass 0.
+      tail: what becomes of all other classes. "category": they are one category.
+        "renormalize": both sides are given the K. "drop": `Σₖ pₖ·(log pₖ − log qₖ)` of
+        the K alone, which may be negative.
+      tail_log_prob: log of the category's mass; None for what `log_probs` leave of 1.
+      temperature: T > 0, divides the logits (after differences are taken); None for 1.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the losses. Where 0, a position is dropped.
+      reduction: as in `jaxent.reduce`, over the kept positions.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+    Returns:
+      Divergence, shape `batch`, float32 (float64 if either input is): 0 without an
+      entry, inf where the student forbids what has mass; an id out of range: NaN, and
+      so is its gradient.
+    Raises:
+      TypeError: logits or log-probabilities that are not floats, ids no integers.
+      ValueError: shapes that do not meet, or a tail_log_prob with another tail.
+    Example:
+      >>> logits, ids = jnp.array([3.0, 2.0, 0.0, 0.0]), jnp.array([0, 1])
+      >>> jaxent.kl_divergence_from_top_k(logits, ids, jnp.log(jnp.array([0.6, 0.3])))
+      Array(0.0163, dtype=float32)
+
+    Source: Hinton, Vinyals & Dean (2015), Distilling the Knowledge in a Neural Network.
+    """
+    x = _checks.floats("logits", logits)
+    _, shape = _checks.class_axes(-1, "logits", x)
+    keep, average = positions(shape, where, weights, reduction, full=x.shape)
+    given = top_k_inputs(ids, log_probs, tail_log_prob, tail, shape)
+    classes, checked = class_axis(vocab_axis_name, temperature), _checks.checked("ids")
+    return average(
+        top_k_divergence(x, given, keep, classes, checked=checked, tail=tail)
+    )

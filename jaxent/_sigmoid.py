@@ -8,15 +8,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from . import _checks, _options
 from ._engine.exact import focal, sigmoid_pair, weighted, widen_both
 from ._engine.inputs import positions
 from ._engine.labels import drop
-from ._engine.pair_losses import binary_cross_entropy_of
+from ._engine.linear import linear_head
+from ._engine.pair_losses import binary_cross_entropy_of, smoothed
+from ._engine.top_k import listed_ids
 from ._errors import door
-from ._types import Number, Reduction
+from ._heads.given import given_head
+from ._heads.multilabel import linear_binary, per_class_or_one
+from ._types import AxisName, Number, Reduction
 
 
 @door
@@ -73,9 +77,7 @@ def _sigmoid_binary_cross_entropy(
     alpha: ArrayLike | None,
 ) -> Array:
     x, y = (drop(a, keep) for a in widen_both(x, y))
-    if alpha is not None:
-        alpha = jnp.asarray(alpha, x.dtype)
-        y = (1 - alpha) * y + alpha / 2
+    y = smoothed(y, alpha)
     positive = jnp.ones_like(x) if pos_weight is None else pos_weight.astype(x.dtype)
     return drop(
         binary_cross_entropy_of(x, y, jnp.broadcast_to(positive, x.shape)), keep
@@ -139,3 +141,67 @@ def _sigmoid_focal_loss(
         alpha = jnp.asarray(alpha, x.dtype)
         loss = weighted(alpha * y + (1 - alpha) * (1 - y), loss)
     return drop(loss, keep)
+
+
+@door
+def linear_sigmoid_binary_cross_entropy(
+    hidden: Float[ArrayLike, "*batch d"],
+    classifier: Float[ArrayLike, "vocab d"],
+    labels: Int[ArrayLike, "*batch k"],
+    *,
+    bias: Float[ArrayLike, "..."] | None = None,
+    where: Bool[ArrayLike, "*batch"] | None = None,
+    weights: Float[ArrayLike, "*batch"] | None = None,
+    pos_weight: Float[ArrayLike, "..."] | None = None,
+    label_smoothing: Number = 0.0,
+    reduction: Reduction = "mean",
+    memory: int | str | None = None,
+    vocab_axis_name: AxisName | None = None,
+) -> Float[Array, "..."]:
+    """Binary cross-entropy of a head over all classes, without its logits.
+
+    A position's loss is the sum over the classes of `sigmoid_binary_cross_entropy` of
+    `hidden @ classifier.T + bias`, 1 at the position's labels and 0 elsewhere.
+
+    Args:
+      hidden: last activations, any real float dtype.
+      classifier: one row a class.
+      labels: ids of the positive classes; −1 is none. A repeated one counts once.
+      bias: added to the logits, one a class or one for all.
+      where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
+      weights: multipliers of the positions. Where 0, a position is dropped.
+      pos_weight: P, multiplies the loss of positives; one a class or one for all.
+      label_smoothing: α in [0, 1]: labels become `(1−α)·y + α/2`.
+      reduction: as in `jaxent.reduce`.
+      memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
+      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+    Returns:
+      Loss in nats: a scalar, or for "none" an array of shape `batch`; float32 (float64
+      for float64). A label out of range: NaN for its position.
+    Raises:
+      TypeError: activations that are not floats, or labels that are not integers.
+      ValueError: shapes that do not meet, or options out of range.
+    Example:
+      >>> hidden, labels = jnp.eye(2, 4), jnp.array([[0, 1], [1, -1]])
+      >>> jaxent.linear_sigmoid_binary_cross_entropy(
+      ...     hidden, jnp.eye(5, 4), labels, bias=jnp.array(-3.0))
+      Array(3.8213, dtype=float32)
+
+    Source: Zhai et al. (2023), Sigmoid Loss for Language Image Pre-Training.
+    """
+    head = linear_head(hidden, classifier, None)
+    batch = head.hidden.shape[:-1]
+    reduction = _options.reduction(reduction, batch)
+    ids = listed_ids("labels", labels, batch)
+    bias = None if bias is None else _checks.floats("bias", bias)
+    bias = per_class_or_one("bias", bias, head)
+    pos_weight = per_class_or_one("pos_weight", pos_weight, head)
+    given, settings = given_head(
+        (head,), labels=None, where=where, weights=weights, ignore_index=None,
+        memory=memory, vocab_axis_name=vocab_axis_name, data=(ids,),
+    )  # fmt: skip
+    settings = settings._replace(checked=_checks.checked("labels"))
+    alpha = _options.option("label_smoothing", label_smoothing, 1.0)
+    return linear_binary(
+        given, bias, pos_weight, alpha, settings=settings, reduction=reduction
+    )

@@ -29,3 +29,6 @@ Reduction = Literal[
 
 Implementation = Literal["xla", "pallas_tpu", "pallas_gpu"]
 """Who computes a fused head: the compiler, or a kernel written for a chip."""
+
+Tail = Literal["category", "renormalize", "drop"]
+"""What is made of the classes that a teacher does not list."""

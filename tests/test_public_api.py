@@ -28,9 +28,13 @@ FUNCTIONS = [
     "js_divergence",
     "js_divergence_from_logits",
     "kl_divergence",
+    "kl_divergence_from_top_k",
     "kl_divergence_from_logits",
     "kl_divergence_with_log_targets",
+    "linear_js_divergence",
     "linear_kl_divergence",
+    "linear_kl_divergence_from_top_k",
+    "linear_sigmoid_binary_cross_entropy",
     "linear_softmax_cross_entropy",
     "linear_softmax_loss",
     "linear_softmax_statistics",
@@ -76,10 +80,16 @@ POSITIONAL = {  # the arrays, in data-flow order; what is not here is (logits, l
     "js_divergence_from_logits": ("p_logits", "q_logits"),
     "kl_divergence": ("log_predictions", "targets"),
     "kl_divergence_from_logits": ("p_logits", "q_logits"),
+    "kl_divergence_from_top_k": ("logits", "ids", "log_probs"),
     "kl_divergence_with_log_targets": ("log_predictions", "log_targets"),
+    "linear_js_divergence": (
+        "student_hidden", "student_classifier", "teacher_hidden", "teacher_classifier",
+    ),
     "linear_kl_divergence": (
         "student_hidden", "student_classifier", "teacher_hidden", "teacher_classifier",
     ),
+    "linear_kl_divergence_from_top_k": ("hidden", "classifier", "ids", "log_probs"),
+    "linear_sigmoid_binary_cross_entropy": ("hidden", "classifier", "labels"),
     "linear_softmax_cross_entropy": ("hidden", "classifier", "labels"),
     "linear_softmax_loss": ("function", "hidden", "classifier", "labels"),
     "linear_softmax_statistics": ("hidden", "classifier", "labels"),
@@ -235,10 +245,14 @@ def arguments(name, dtype):
         if p.name in ("alpha", "function"):
             return {"alpha": 0.1, "function": _own_loss}[p.name]
         if "Int" in str(p.annotation):
-            return jnp.ones((3, 5), jnp.int32)
+            several = "k]" in str(p.annotation) or " k" in str(p.annotation)
+            return jnp.ones((3, 5, 2) if several else (3, 5), jnp.int32)
+        if p.name == "log_probs" and "ids" in names:
+            return jnp.full((3, 5, 2), -1, dtype)
         shape = (11, 7) if p.name.endswith("classifier") else (3, 5, 7)
         return jnp.ones(shape, dtype)
 
+    names = [p.name for p in parameters]
     required = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     required = {p.name: REQUIRED[p.name] for p in required if p.default is p.empty}
     arrays = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]

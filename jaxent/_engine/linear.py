@@ -43,6 +43,25 @@ def linear_head(
     return Head(x, w, bias)
 
 
+Given = tuple[ArrayLike, ArrayLike, ArrayLike | None]
+"""Hidden, classifier and bias, as they came."""
+
+
+def two_heads(student: Given, teacher: Given) -> tuple[Head, Head]:
+    """Heads of the same positions and the same classes."""
+    own, other = linear_head(*student, "student_"), linear_head(*teacher, "teacher_")
+    batch, count = own.hidden.shape[:-1], own.classifier.shape[0]
+    if other.hidden.shape[:-1] != batch:
+        must = f"have shape {(*batch, other.hidden.shape[-1])}"
+        remedy = "Both heads take the same positions."
+        fail(ValueError, "teacher_hidden", must, other.hidden.shape, remedy)
+    if other.classifier.shape[0] != count:
+        must = f"have the student's {count} classes"
+        remedy = "Both heads score the same vocabulary."
+        fail(ValueError, "teacher_classifier", must, other.classifier.shape, remedy)
+    return own, other
+
+
 def matmul(a: Array, b: Array, axes: tuple[int, int]) -> Array:
     """Contract one axis of each. Half inputs stay halves and accumulate in float32."""
     wide = computing_dtype(a, b)

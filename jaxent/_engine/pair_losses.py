@@ -151,6 +151,14 @@ def regularized(
     return value
 
 
+def smoothed(y: Array, label_smoothing: ArrayLike | None) -> Array:
+    """Labels of binary decisions, (1 − α)·y + α/2."""
+    if label_smoothing is None:
+        return y
+    alpha = jnp.asarray(label_smoothing, y.dtype)
+    return (1 - alpha) * y + alpha / 2
+
+
 @jax.custom_jvp
 def binary_cross_entropy_of(x: Array, y: Array, positive: Array) -> Array:
     """The binary loss of logits x, labels y and weights of positives."""

@@ -212,9 +212,17 @@ def log_normalizer(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Array:
     """log Σ_j exp(x_j/T)."""
+    largest, log_sum = log_total(x, keep, classes)
+    return classes.per(largest) + log_sum
+
+
+def log_total(
+    x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
+) -> tuple[Array, Array]:
+    """c = max_j x_j, a constant, and log Σ_j exp((x_j − c)/T)."""
     x = rounded(x)
     top = _dropped(top_of(x, classes), keep)
-    return classes.per(top.label_logit) + _log_total(x, keep, top)
+    return top.label_logit, _log_total(x, keep, top)
 
 
 @jax.custom_jvp

@@ -42,6 +42,8 @@ class Shared(NamedTuple):
     z_loss: Number | None = None
     softcap: Number | None = None
     temperature: Number | None = None
+    weight: Number | None = None
+    """Of the first of two distributions in their mixture."""
     constants: tuple[Array, ...] = ()
     """What a function of the user's own closes over."""
 

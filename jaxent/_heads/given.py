@@ -111,6 +111,16 @@ class Flat(NamedTuple):
     batch: Shape
 
 
+def looked_at(keep: Array | None, weights: Array | None) -> Array | None:
+    """What the chunks look at.
+
+    A weight of 0 drops a position here too, although a plain mean still counts it.
+    """
+    if weights is None:
+        return keep
+    return (weights != 0) if keep is None else (weights != 0) & keep
+
+
 def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
     """The inputs for the chunks: positions flat, ids valid or −1, dropped rows 0."""
     batch = given.heads[0].hidden.shape[:-1]
@@ -119,26 +129,22 @@ def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
         for x in (given.where, given.weights, given.labels)
     )
     keep = where if labels is None else kept(labels, where, settings.ignore_index)
-    # What the chunks look at: a weight of 0 drops a position here too, although a plain
-    # mean still counts it.
-    computed = keep
-    if weights is not None:
-        computed = (weights != 0) if keep is None else (weights != 0) & keep
+    seen = looked_at(keep, weights)
     if labels is not None:
         count = given.classes.count(given.heads[0].classifier.shape[0])
         # Ids out of range become −1: the loss of the chunk makes that NaN.
-        labels, _ = class_ids(settings.checked, labels, computed, count)
+        labels, _ = class_ids(settings.checked, labels, seen, count)
     heads = []
     for x, w, bias in given.heads:
         dtype = x.dtype if x.dtype == w.dtype else computing_dtype(x, w)
         # Dropped here, where it is cheap, and not from the logits of each chunk.
-        x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), computed)
+        x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), seen)
         heads.append(Head(x, w.astype(dtype), bias))
     n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
-    computed = jnp.ones(n, bool) if computed is None else computed
+    seen = jnp.ones(n, bool) if seen is None else seen
     data = [x.reshape(n, *x.shape[len(batch) :]) for x in given.data]
     floats = tuple(x for x in data if jnp.issubdtype(x.dtype, jnp.floating))
     others = tuple(x for x in data if not jnp.issubdtype(x.dtype, jnp.floating))
-    rows = Rows(factor, computed, labels, given.classes, floats, others)
+    rows = Rows(factor, seen, labels, given.classes, floats, others)
     return Flat(tuple(heads), rows, batch)

@@ -15,7 +15,7 @@ from .._engine.exact import computing_dtype, product
 from .._engine.inputs import ClassInputs
 from .._engine.labels import class_ids, drop, kept
 from .._engine.means import divided, sequence_shares
-from .._engine.measures import kl_of
+from .._engine.measures import js_of, kl_of
 from .._engine.pair_losses import cross_entropy_of, integer_label_loss, regularized
 from .._engine.softmax_statistics import (
     SoftmaxStatistics,
@@ -166,7 +166,7 @@ def _capped(logits: Array, softcap: ArrayLike | None) -> Array:
     return jnp.where(forbidden, -jnp.inf, capped)
 
 
-def _tempered(logits: Array, rows: Rows, shared: Shared) -> tuple[Array, ClassAxis]:
+def tempered(logits: Array, rows: Rows, shared: Shared) -> tuple[Array, ClassAxis]:
     """The logits, capped, and the axis with the temperature of their softmax."""
     return _capped(logits, shared.softcap), rows.classes.at(shared.temperature)
 
@@ -175,7 +175,7 @@ def cross_entropy_rows(
     logits: tuple[Array, ...], rows: Rows, shared: Shared
 ) -> tuple[Array, PyTree]:
     assert rows.labels is not None
-    x, classes = _tempered(logits[0], rows, shared)
+    x, classes = tempered(logits[0], rows, shared)
     inputs = ClassInputs(
         x,
         rows.labels,
@@ -201,7 +201,7 @@ def statistics_rows(
     logits: tuple[Array, ...], rows: Rows, shared: Shared
 ) -> SoftmaxStatistics:
     assert rows.labels is not None
-    x, classes = _tempered(logits[0], rows, shared)
+    x, classes = tempered(logits[0], rows, shared)
     s = softmax_statistics_of(x, rows.labels, classes)
     return jax.tree.map(lambda x: drop(x, rows.keep), s)
 
@@ -221,3 +221,13 @@ def kl_and_statistics_rows(
     losses, _ = kl_rows(logits, rows, shared)
     x, classes = rows.classes.at(shared.temperature).carry(logits[0])
     return losses, logits_statistics_of(x, classes)
+
+
+def js_rows(
+    logits: tuple[Array, ...], rows: Rows, shared: Shared
+) -> tuple[Array, PyTree]:
+    """Jensen–Shannon divergence, weighted by the teacher's share."""
+    assert shared.weight is not None
+    student, teacher = logits
+    classes = rows.classes.at(shared.temperature)
+    return js_of(teacher, student, shared.weight, classes), ()
