@@ -112,6 +112,7 @@ REQUIRED = {
     "num_classes": 11,
     "num_resampled": 2,
     "num_sampled": 11,
+    "num_segments": 4,
     "weights": jnp.ones(11),
 }
 PACKAGE = Path(jaxent.__file__).parent
@@ -242,8 +243,13 @@ def arguments(name, dtype):
     parameters = inspect.signature(f).parameters.values()
 
     def value(p):
-        if p.name in ("alpha", "function"):
-            return {"alpha": 0.1, "function": _own_loss}[p.name]
+        special = {
+            "alpha": 0.1,
+            "function": _own_loss,
+            "segment_ids": jnp.ones((3, 5, 7), jnp.int32),
+        }
+        if p.name in special:
+            return special[p.name]
         if "Int" in str(p.annotation):
             several = "k]" in str(p.annotation) or " k" in str(p.annotation)
             return jnp.ones((3, 5, 2) if several else (3, 5), jnp.int32)
