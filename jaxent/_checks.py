@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every check of arrays, and what is said where one does not hold.
 
-All are made while tracing, from shapes, dtypes and Python values; values of arrays are
-checked only under `jax.experimental.checkify`.
+All are made while tracing, from shapes, dtypes and Python values; those of the values
+of arrays are in `_values`.
 """
 
 import math
 import operator
-import sys
 from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
-from jax.experimental import checkify
+import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
-from ._errors import fail, quoted, shown
+from ._errors import fail, shown
 from ._types import Axis, Shape
+from ._values import checked as checked
+from ._values import drawable as drawable
+from ._values import in_range as in_range
 
 
 def array(argument: str, x: ArrayLike) -> Array:
@@ -25,12 +27,27 @@ def array(argument: str, x: ArrayLike) -> Array:
         return x
     try:
         # Text could be the name of a dtype.
-        return jnp.asarray(None if isinstance(x, (str, bytes)) else x)
+        return jnp.asarray(None if isinstance(x, (str, bytes)) else _narrowed(x))
     except (TypeError, ValueError, OverflowError):
         remedy = "Pass a JAX or NumPy array, or nested lists of numbers."
         dtype = getattr(x, "dtype", None)
         got = type(x).__name__ + (f" of {dtype}" if dtype is not None else "")
         fail(TypeError, argument, "be an array", got, remedy)
+
+
+def _narrowed(x: ArrayLike) -> ArrayLike:
+    """Integers of 64 bits, where JAX has 32, at the ends of these.
+
+    JAX keeps their lower half: 2**32 + 1 would be class 1, and trained silently.
+    """
+    made = hasattr(x, "__jax_array__")
+    if made or any(isinstance(leaf, Array) for leaf in jax.tree.leaves(x)):
+        return x
+    wide = np.asarray(x)
+    if wide.dtype.kind not in "iu" or wide.dtype.itemsize < 8:
+        return x
+    limits = np.iinfo(jax.dtypes.canonicalize_dtype(wide.dtype))
+    return np.clip(wide, limits.min, limits.max)
 
 
 def floats(argument: str, x: ArrayLike) -> Array:
@@ -47,6 +64,16 @@ def integers(argument: str, x: ArrayLike) -> Array:
         remedy = f"Cast it: `{argument}.astype(jnp.int32)`."
         fail(TypeError, argument, "be integers", x, remedy)
     return x
+
+
+def segment_ids(argument: str, x: ArrayLike) -> Array:
+    """Ids that are only compared, and 0: those too wide for JAX are renumbered."""
+    ids = integers(argument, x)
+    if isinstance(x, np.ndarray) and x.dtype.itemsize > ids.dtype.itemsize:
+        _, numbers = np.unique(x, return_inverse=True)
+        numbers = np.where(x == 0, 0, numbers.reshape(x.shape) + 1)
+        ids = jnp.asarray(numbers, ids.dtype)
+    return ids
 
 
 def weights(argument: str, x: ArrayLike) -> Array:
@@ -243,57 +270,3 @@ def paired(
 
 def paired_logits(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
     return paired(("p_logits", "q_logits"), p, floats("q_logits", q))
-
-
-def checked(argument: str = "labels") -> str | None:
-    """The call and the argument to name at run time, if `checkify` is tracing, or None.
-
-    A check is an effect: in every program it would take each caller's step off JAX's
-    fast dispatch path (400 µs a call, measured). Only the stack tells who traces.
-    """
-    frame, checkify_module = sys._getframe(), checkify.checkify.__module__
-    while frame is not None and frame.f_globals.get("__name__") != checkify_module:
-        frame = frame.f_back
-    return None if frame is None else quoted(argument)
-
-
-NAN = "Its loss and gradient are NaN."
-
-
-def in_range(checked: str, labels: Array, keep: Array | None, count: int):
-    """Name a label outside [0, count), at run time, through `checkify`."""
-    bad = (labels < 0) | (labels >= count)
-    remedy = f"{NAN} Drop it with `where` or `ignore_index`, or mend the label."
-    _name_first(checked, f"be in [0, {count})", bad, labels, keep, remedy)
-
-
-def distinct(checked: str, ids: Array):
-    """Name an id that its position has before, at run time; negative ones are none."""
-    same = ids[..., None] == ids[..., None, :]
-    again = jnp.any(jnp.tril(same, -1), axis=-1)
-    remedy = "Its mass counts twice: leave one, and −1 for the other."
-    _name_first(
-        checked, "differ within a position", again & (ids >= 0), ids, None, remedy
-    )
-
-
-def drawable(checked: str, labels: Array, keep: Array | None, counts: Array):
-    """Name a label that its sampler never draws, at run time, through `checkify`."""
-    must = "be classes that the sampler can draw (expected count above 0)"
-    remedy = f"{NAN} Drop it with `where`, or give the class a weight."
-    _name_first(checked, must, counts <= 0, labels, keep, remedy)
-
-
-def _name_first(
-    checked: str, must: str, bad: Array, labels: Array, keep: Array | None, remedy: str
-):
-    bad = (bad if keep is None else bad & keep).ravel()
-    if bad.size == 0:
-        return
-    position = lax.stop_gradient(jnp.argmax(bad))
-    checkify.debug_check(
-        ~jnp.any(bad),
-        f"{checked} must {must}; got {{label}} at flat position {{position}}. {remedy}",
-        label=labels.ravel()[position],
-        position=position,
-    )

@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _checks, _options, _values
 from ._engine.linear import linear_head, two_heads
 from ._engine.top_k import top_k_inputs
 from ._errors import door
@@ -227,7 +227,7 @@ def linear_kl_divergence_from_top_k(
         (head,), labels=None, where=where, weights=weights, ignore_index=None,
         memory=memory, vocab_axis_name=vocab_axis_name, data=data,
     )  # fmt: skip
-    settings = settings._replace(checked=_checks.checked("ids"))
+    settings = settings._replace(checked=_values.checked("ids"))
     temperature = _options.off_at_1("temperature", temperature)
     shared = Shared(softcap=_options.cap(softcap), temperature=temperature)
     beside = _options.flag("statistics", statistics)

@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _checks, _options, _values
 from ._engine.class_axis import class_axis
 from ._engine.inputs import positions
 from ._engine.measures import (
@@ -268,7 +268,7 @@ def kl_divergence_from_top_k(
     _, shape = _checks.class_axes(-1, "logits", x)
     keep, average = positions(shape, where, weights, reduction, full=x.shape)
     given = top_k_inputs(ids, log_probs, tail_log_prob, tail, shape)
-    classes, checked = class_axis(vocab_axis_name, temperature), _checks.checked("ids")
+    classes, checked = class_axis(vocab_axis_name, temperature), _values.checked("ids")
     return average(
         top_k_divergence(x, given, keep, classes, checked=checked, tail=tail)
     )

@@ -108,7 +108,7 @@ def next_token_labels(
         fail(ValueError, "tokens", "have an axis", ids.shape, remedy)
     keep = _checks.positions(where, ids.shape)
     if segment_ids is not None:
-        segment_ids = _checks.integers("segment_ids", segment_ids)
+        segment_ids = _checks.segment_ids("segment_ids", segment_ids)
         _checks.same_shape("segment_ids", segment_ids, ids.shape, "tokens")
     ahead = _options.count("shift", shift, 1)
     return _next_token_labels(ids, keep, segment_ids, shift=ahead)

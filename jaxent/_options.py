@@ -8,6 +8,7 @@ from numbers import Real
 from typing import cast, get_args
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 
@@ -77,10 +78,21 @@ MASK = "Pass an int, such as -100; for several, `where` takes any mask."
 
 
 def ignored(index: int | None, remedy: str = MASK) -> int | None:
-    value = integer(index)
+    value = None if isinstance(index, (bool, np.bool_)) else integer(index)
     if index is not None and value is None:
         fail(TypeError, "ignore_index", "be one integer", shown(index), remedy)
     return value
+
+
+HELD = "Cast `labels` to a type that holds it, or drop positions by `where`."
+
+
+def heeded(index: int | None, labels: Array, remedy: str = HELD):
+    """That the labels can be what is ignored: −1 in a uint8 mask is 255."""
+    limits = jnp.iinfo(labels.dtype)
+    if index is not None and not limits.min <= index <= limits.max:
+        must = f"be an id that {labels.dtype.name} labels can be"
+        fail(ValueError, "ignore_index", must, index, remedy)
 
 
 def unit(base: float | None) -> float:

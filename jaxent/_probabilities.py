@@ -182,6 +182,7 @@ def negative_log_likelihood(
     axes, shape = _checks.class_axes(axis, "log_probs", log_p)
     ids = _checks.class_ids(labels, shape, log_p.shape)
     index = _options.ignored(ignore_index)
+    _options.heeded(index, ids)
     keep, average = positions(
         shape, where, weights, reduction, labels=ids, ignore_index=index
     )

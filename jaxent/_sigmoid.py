@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _checks, _options, _values
 from ._engine.exact import focal, sigmoid_pair, weighted, widen_both
 from ._engine.inputs import positions
 from ._engine.labels import drop
@@ -200,7 +200,7 @@ def linear_sigmoid_binary_cross_entropy(
         (head,), labels=None, where=where, weights=weights, ignore_index=None,
         memory=memory, vocab_axis_name=vocab_axis_name, data=(ids,),
     )  # fmt: skip
-    settings = settings._replace(checked=_checks.checked("labels"))
+    settings = settings._replace(checked=_values.checked("labels"))
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)
     return linear_binary(
         given, bias, pos_weight, alpha, settings=settings, reduction=reduction

@@ -204,11 +204,12 @@ def softmax_statistics(
 
     Source: the pair as in Blanchard, Higham & Higham (2021), IMA J. Numer. Anal. 41.
     """
+    index = _options.ignored(ignore_index)
     inputs, axes, _ = softmax_inputs(
         logits, labels, axis=axis, where=where, class_where=class_where,
         temperature=temperature, integer=True, vocab_axis_name=vocab_axis_name,
+        ignore_index=index,
     )  # fmt: skip
-    index = _options.ignored(ignore_index)
     checked = _checks.checked()
     return _softmax_statistics(inputs, checked=checked, axis=axes, ignore_index=index)
 

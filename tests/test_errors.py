@@ -29,6 +29,7 @@ DRAWN = jaxent.Candidates(Y[:3], X[:, 0], X[:3, 0])
 
 PER_LABEL = "have shape (8,) (the logits' without the class axis)"
 FORMULA = "The docstring has its formula."
+HELD = "Cast `labels` to a type that holds it, or drop positions by `where`."
 LAST = "-1 is the last axis."
 PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
 WEIGHTS = "multipliers are `weights`."
@@ -81,6 +82,9 @@ MISTAKES = [
     (IDS, (X, Y), {"z_loss": float("nan")}, ValueError, "z_loss", "be from 0 up", "nan", FORMULA),
     (IDS, (X, Y), {"z_loss": "1e-4"}, TypeError, "z_loss", "be one real number", "'1e-4'", SCALAR),
     (IDS, (X, Y), {"class_weights": jnp.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
+    (IDS, (X, Y), {"ignore_index": True}, TypeError, "ignore_index", "be one integer", "True", "Pass an int, such as -100; for several, `where` takes any mask."),
+    (IDS, (X, Y.astype("uint8")), {"ignore_index": -1}, ValueError, "ignore_index", "be an id that uint8 labels can be", "-1", HELD),
+    (FUSED, (X, X, Y), {"ignore_index": 2**40}, ValueError, "ignore_index", "be an id that int32 labels can be", str(2**40), HELD),
     (IDS, (X, Y), {"ignore_index": -100.0}, TypeError, "ignore_index", "be one integer", "-100.0", "Pass an int, such as -100; for several, `where` takes any mask."),
     ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", FORMULA),
     ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", FORMULA),

@@ -4,6 +4,7 @@
 import functools
 
 import by_hand
+import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
@@ -81,10 +82,10 @@ def test_dropped_positions_of_two_float_arguments_are_not_read(loss):
 
 
 @integer
-@pytest.mark.parametrize("index", [-100, 256, 2**40, -(2**40)])
-def test_an_ignore_index_that_the_labels_cannot_hold_ignores_nothing(loss, index):
-    kept = loss.call(LOGITS, LABELS.astype(np.uint8), ignore_index=index)
-    by_hand.same_bits(kept, loss.call(LOGITS, LABELS))
+@pytest.mark.parametrize(("dtype", "index"), [("uint8", -1), ("int32", 2**40)])
+def test_what_the_labels_cannot_be_is_not_ignored_in_silence(loss, dtype, index):
+    with pytest.raises(ValueError, match=f"be an id that {dtype} labels can be"):
+        loss.call(LOGITS, LABELS.astype(dtype), ignore_index=index)
 
 
 OUTSIDE = {  # a cast to int32 would wrap the largest uint32 to −1, and 2³² + 1 to 1
@@ -118,6 +119,97 @@ def test_a_label_out_of_range_is_nan_with_all_its_gradient(loss, dtype, bad):
 @pytest.mark.usefixtures("x64")
 def test_a_label_that_int32_would_truncate_into_range_is_nan_too(loss):
     spoils_its_row_alone(loss.call, np.int64, LONG)
+
+
+# Bad ids, and what an int32 would keep of them: 0 and 1, the classes.
+WRAPPED = [2, 2**40, 0, 2**32 + 1]
+NUMPY = {
+    "int64": np.array(WRAPPED),
+    "uint64": np.array(WRAPPED, np.uint64),
+    "negative": np.array([2, -(2**40), 0, 1 - 2**32]),
+    "list": WRAPPED,
+    "list_of_scalars": [*map(np.asarray, WRAPPED)],
+}
+
+
+@integer
+@pytest.mark.parametrize("labels", NUMPY.values(), ids=NUMPY)
+def test_a_label_that_jax_would_narrow_into_range_is_nan_too(loss, labels):
+    value, pull = jax.vjp(lambda x: loss.call(x, labels), jnp.array(LOGITS))
+    modes = value, *pull(jnp.ones_like(value))
+    assert by_hand.all_of(modes, [1, 3], np.isnan)
+    assert by_hand.all_of(modes, [0, 2], np.isfinite)
+
+
+@integer
+def test_what_is_ignored_of_wide_labels_keeps_its_value(loss):
+    labels = np.array([2, -100, 0, 2**40])
+    value = loss.call(LOGITS, labels, ignore_index=-100)
+    assert np.isnan(value[3])
+    assert value[1] == 0
+    by_hand.same_bits(value, loss.call(LOGITS, np.array([2, 0, 0, 0])), [0, 2])
+
+
+KEY, HEAD = jax.random.key(0), jnp.eye(3)
+DRAW = {"num_sampled": 3, "num_classes": 3, "unique": False}
+SAMPLERS = "uniform", "log_uniform", "learned_unigram", "fixed_unigram"
+torch, compat = jaxent.compat.torch, jaxent.compat
+
+
+def sampled(loss, y):
+    drawn = jaxent.Candidates(jnp.arange(3), jnp.ones(4), jnp.ones(3))
+    return loss(HEAD[LABELS], HEAD, y, candidates=drawn)
+
+
+def drawn(name, y):
+    law = {"weights": np.ones(3)} if name.startswith("fixed") else {}
+    return getattr(jaxent.samplers, name)(KEY, y, **DRAW, **law)
+
+
+ENTRANCES = {
+    "statistics": lambda y: jaxent.softmax_statistics(LOGITS, y),
+    "fused": lambda y: jaxent.linear_softmax_cross_entropy(
+        LOGITS, HEAD, y, reduction="none"
+    ),
+    "fused_statistics": lambda y: jaxent.linear_softmax_statistics(LOGITS, HEAD, y),
+    "sampled": lambda y: sampled(jaxent.sampled_softmax_cross_entropy, y),
+    "nce": lambda y: sampled(jaxent.nce_loss, y),
+    **{name: functools.partial(drawn, name) for name in SAMPLERS},
+    "tokens": jaxent.next_token_labels,
+    "segment_means": lambda y: jaxent.segment_means(LABELS, y, num_segments=3).value,
+    "torch": lambda y: torch.cross_entropy(LOGITS, y, reduction="none"),
+    "torch_adaptive": lambda y: torch.adaptive_log_softmax_with_loss(
+        LOGITS, y, torch.adaptive_log_softmax(KEY, 3, 3, (1,))
+    ),
+    "optax": lambda y: compat.optax.softmax_cross_entropy_with_integer_labels(
+        LOGITS, y
+    ),
+    "tensorflow": lambda y: compat.tensorflow.sparse_softmax_cross_entropy_with_logits(
+        y, LOGITS
+    ),
+    "keras": lambda y: compat.keras.sparse_categorical_crossentropy(y, LOGITS, True),
+}
+
+
+@pytest.mark.parametrize("call", ENTRANCES.values(), ids=ENTRANCES)
+def test_wherever_ids_enter_none_is_narrowed_into_range(call):
+    clipped = np.array([2, 2**31 - 1, 0, 2**31 - 1], np.int32)
+    by_hand.same_bits(call(np.array(WRAPPED)), call(clipped))
+
+
+def test_segments_named_by_64_bits_stay_apart():
+    segments = np.array([2**32 + 1, 2**33 + 1, 2**33 + 1, 2**33, 0, 0])
+    _, where = jaxent.next_token_labels(jnp.arange(6), segment_ids=segments)
+    np.testing.assert_array_equal(where, [0, 1, 0, 0, 0, 0])
+
+
+def test_narrow_ids_are_counted_among_many_classes():
+    """Of types that cannot count to the number of classes, and would wrap."""
+    p = torch.adaptive_log_softmax(KEY, 3, 1000, (300, 600))
+    of = functools.partial(torch.adaptive_log_softmax_with_loss, LOGITS[:1])
+    by_hand.same_bits(of(np.uint8([50]), p), of(np.int32([50]), p))
+    x, of = jnp.arange(1000.0), compat.optax.softmax_cross_entropy_with_integer_labels
+    by_hand.same_bits(of(x, np.int8(-1)), of(x, np.int32(-1)))
 
 
 @integer

@@ -83,11 +83,12 @@ def softmax_inputs(
     axes, shape = _checks.class_axes(axis, "logits", x)
     if integer:
         y = _checks.class_ids(labels, shape, x.shape)
+        _options.heeded(ignore_index, y)
     else:
         y = _checks.distributions("labels", labels, x, "logits")
     keep, average = positions(
         shape, where, weights, reduction, full=x.shape,
-        labels=y if integer else None, ignore_index=_options.ignored(ignore_index),
+        labels=y if integer else None, ignore_index=ignore_index,
     )  # fmt: skip
     allowed = _checks.classes(class_where, x)
     w = _checks.per_class(class_weights, math.prod(x.shape[a] for a in axes))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from .. import _checks, _options
+from .. import _checks, _options, _values
 from .._errors import fail
 from .._types import Shape, Tail
 from .class_axis import ClassAxis
@@ -83,7 +83,7 @@ def entry_ids(
         none |= ~keep[..., None]
     found, _ = class_ids(checked, ids, ~none, count)
     if checked is not None and distinct:
-        _checks.distinct(checked, jnp.where(none, NO_ENTRY, found))
+        _values.distinct(checked, jnp.where(none, NO_ENTRY, found))
     return jnp.where(none, NO_ENTRY, jnp.where(found < 0, NO_CLASS, found))
 
 

@@ -55,14 +55,15 @@ def given_head(
 ) -> tuple[HeadInputs, HeadSettings]:
     """The checks that all fused heads share, and how they are cut into chunks."""
     batch = heads[0].hidden.shape[:-1]
+    index = _options.ignored(ignore_index)
     if labels is not None:
         full = (*batch, heads[0].classifier.shape[0])
         labels = _checks.class_ids(labels, batch, full)
+        _options.heeded(index, labels)
     where = _checks.positions(where, batch)
     if weights is not None:
         weights = _checks.weights("weights", weights)
         _checks.same_shape("weights", weights, batch, "labels")
-    index = _options.ignored(ignore_index)
     compact = drops(where, weights, index)
     plan = _plan(heads, memory, compact=compact)
     settings = HeadSettings(plan, index, _checks.checked())

@@ -23,6 +23,7 @@ from ._inputs import (
     checked,
     class_ids,
     clipped,
+    heeded,
     normalized,
     pair,
     smoothed,
@@ -137,6 +138,7 @@ def sparse_with_mask(
     y = _checks.weights("y_true", y_true)
     y = y[..., 0] if y.ndim == p.ndim and y.shape[-1] == 1 else y
     ids = class_ids(y, p)
+    heeded(ignore_class, y)
     kept = None if ignore_class is None else ids != ignore_class
     labels = one_hot(ids, p)
     if from_logits:

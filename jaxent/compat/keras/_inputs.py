@@ -19,6 +19,7 @@ EPSILON = 1e-7
 NAMES = {
     **dict.fromkeys(("logits", "probs", "log_predictions"), "y_pred"),
     **dict.fromkeys(("labels", "targets"), "y_true"),
+    "ignore_index": "ignore_class",
     "jaxent.softmax_cross_entropy": "jaxent.compat.keras.categorical_crossentropy",
 }
 """Of the arguments of jaxent's losses in Keras'."""
@@ -35,7 +36,9 @@ def class_ids(y_true: ArrayLike, p: Array) -> Array:
     """Class ids, given as integers or as floats, for predictions p."""
     y = _checks.weights("y_true", y_true)
     _checks.class_axes(-1, "y_pred", p)
-    ids = y.astype(jnp.int32)
+    # Not around the corner: 2**32 − 1 is not −1.
+    ids = jnp.minimum(y, 2**31 - 1) if y.dtype == jnp.uint32 else y
+    ids = ids.astype(jnp.int32)
     return _checks.class_ids(ids, p.shape[:-1], p.shape, "`y_pred`")
 
 
@@ -68,9 +71,17 @@ def ignored(argument: str, x: ArrayLike | None):
     """An id, as an integer or a float, or a traced one; None is none."""
     traced = isinstance(x, Array) and x.shape == ()
     whole = isinstance(x, Real) and float(x).is_integer()
-    if not (x is None or traced or whole or _checks.integer(x) is not None):
+    whole = whole or _checks.integer(x) is not None
+    if not (x is None or traced or whole) or isinstance(x, bool):
         remedy = "Pass one class id, such as 255."
         fail(TypeError, argument, "be one integer", shown(x), remedy)
+
+
+def heeded(ignore_class: ArrayLike | None, y_true: Array):
+    """That integers can be what is ignored; floats can, and a traced one is unknown."""
+    if jnp.issubdtype(y_true.dtype, jnp.integer) and isinstance(ignore_class, Real):
+        remedy = "Cast `y_true` to a type that holds it."
+        _options.heeded(int(ignore_class), y_true, remedy)
 
 
 CHECKS: dict[str, Callable[[str, Any], object]] = {

@@ -184,7 +184,8 @@ def _ids(labels: ArrayLike, x: Array, axes: Shape) -> Array:
         remedy = soft if whole else "Give one class id per position."
         must = f"broadcast against the positions, of shape {positions}"
         fail(ValueError, "labels", must, y.shape, remedy)
-    return y
+    # Wide enough to count from the end of the classes.
+    return y.astype(jnp.int32) if y.dtype.itemsize < 4 else y
 
 
 @door

@@ -213,6 +213,7 @@ def adaptive_log_softmax_with_loss(
     """
     x, (head, *clusters) = _logits(input, parameters)
     y = _checks.integers("target", target)
+    y = y if y.dtype.itemsize > 4 else y.astype(int)
     _checks.same_shape("target", y, x.shape[:-1], "input[..., 0]")
     own, losses = y, []
     for i, (start, logits) in enumerate(

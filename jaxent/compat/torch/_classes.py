@@ -175,7 +175,7 @@ def linear_cross_entropy(
     if fused:
         keep, weights = _counted(x, y, w, index)
         losses = linear_softmax_cross_entropy(
-            x, kernel, y, bias=bias, ignore_index=index, class_weights=w,
+            x, kernel, y, bias=bias, where=keep, class_weights=w,
             label_smoothing=label_smoothing,
             reduction="none" if reduction == "none" else "sum",
         )  # fmt: skip
@@ -269,6 +269,10 @@ def _counted(
     x: Array, ids: Array, weight: ArrayLike | None, ignore_index: int
 ) -> tuple[Array | None, Array]:
     """Which positions to keep, and what the mean divides by: Σ w_y over them."""
+    if ignore_index != -100:
+        # The default is off where ids cannot be negative.
+        remedy = "Cast `target` to a type that holds it."
+        _options.heeded(ignore_index, ids, remedy)
     keep = kept(ids, None, ignore_index)
     ones = jnp.ones(ids.shape, widen(x).dtype)
     heeded = ones if keep is None else keep.astype(ones.dtype)
