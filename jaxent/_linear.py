@@ -61,8 +61,9 @@ def linear_softmax_cross_entropy(
     gathered in chunks of their own, which are skipped.
 
     Args:
-      hidden: last activations, any real float dtype; halves are multiplied as halves
-        and accumulated in float32.
+      hidden: last activations, any real float dtype. Halves are multiplied as halves
+        and accumulated in float32, and a float32 classifier is rounded for it; its own
+        gradient is not. A float32 `hidden` with a half classifier: in float32.
       classifier: one row a class: an embedding as it is, or `kernel.T` of a Flax Dense
         layer (XLA multiplies by the transpose without making it).
       labels: class ids in [0, vocab).

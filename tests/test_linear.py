@@ -6,6 +6,7 @@ sum over chunks, of float64 numbers: 1e-11 relative to the largest entry is ampl
 """
 
 import functools
+import re
 
 import chex
 import jax
@@ -228,6 +229,46 @@ def test_half_inputs(dtype, reduction):
         for got, true in zip(slopes, back(cotangent.astype(jnp.float64)), strict=True):
             bound = 2 * unit * float(jnp.max(jnp.abs(true))) + 1e-6
             np.testing.assert_allclose(np.asarray(got, float), true, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_mixed_precision_multiplies_halves(dtype, reduction):
+    """A half hidden with a float32 classifier is the half head but for a last rounding.
+
+    So it has the accuracy of that (`test_half_inputs`), and its products; the gradient
+    of the classifier, a sum of float32, is not rounded to a half.
+    """
+    hidden, parameter, _, labels = draw(dtype)
+    parameter = parameter.astype(jnp.float32) * 1.001
+
+    def both(hidden, classifier):
+        value, back = jax.vjp(
+            lambda h, w: jaxent.linear_softmax_cross_entropy(
+                h, w, labels, reduction=reduction, memory=4 * ROW
+            ),
+            hidden,
+            classifier,
+        )
+        return value, *back(jnp.linspace(-1.0, 2.0, value.size).reshape(value.shape))
+
+    program = jax.jit(both)
+    value, d_hidden, d_parameter = program(hidden, parameter)
+    halves = program(hidden, parameter.astype(dtype))
+    chex.assert_trees_all_equal((value, d_hidden, d_parameter.astype(dtype)), halves)
+    assert d_parameter.dtype == jnp.float32
+    assert jnp.any(d_parameter != d_parameter.astype(dtype).astype(jnp.float32))
+
+    mixed, half = (
+        re.findall(r"dot_general.* : (\(.*)", program.lower(hidden, w).as_text())
+        for w in (parameter, parameter.astype(dtype))
+    )
+    name = {"bfloat16": "bf16", "float16": "f16"}[jnp.dtype(dtype).name]
+    both_half = re.compile(rf"\(tensor<\w+x{name}>, tensor<\w+x{name}>\) -> .*xf32>")
+    assert mixed == half
+    assert sum(map(bool, map(both_half.match, mixed))) == (
+        3 if reduction == "mean" else 2
+    )
 
 
 def test_exact_at_saturation_and_never_negative():

@@ -62,6 +62,18 @@ def two_heads(student: Given, teacher: Given) -> tuple[Head, Head]:
     return own, other
 
 
+def multiplied_in(hidden: Array, classifier: Array) -> jnp.dtype:
+    """The type of a head's products: of the wider array, and float32 at least.
+
+    But a half `hidden` is multiplied as it is, by a classifier that is half too, or
+    float32 (mixed precision: a parameter, to be rounded for each step).
+    """
+    half, mixed = hidden.dtype.itemsize == 2, classifier.dtype == jnp.float32
+    if hidden.dtype == classifier.dtype or (half and mixed):
+        return hidden.dtype
+    return computing_dtype(hidden, classifier)
+
+
 def matmul(a: Array, b: Array, axes: tuple[int, int]) -> Array:
     """Contract one axis of each. Half inputs stay halves and accumulate in float32."""
     wide = computing_dtype(a, b)

@@ -55,7 +55,7 @@ def _chunked_sum(loss, plan, heads, arrays, shared, rows):
     rows = rows.with_differentiable(arrays)
     # Large chunks are there so that the classifier's gradient is seldom added to. An
     # evaluation has none: a quarter of the rows is as fast, in a quarter of the memory.
-    fit = math.ceil(plan.size / 4)
+    heads, fit = _multiplied(heads), math.ceil(plan.size / 4)
     plan = plan_chunks(
         rows.keep.shape[0], fit, compact=plan.compact, devices=plan.devices
     )
@@ -100,7 +100,7 @@ _chunked_sum.defjvp(_chunked_sum_jvp, symbolic_zeros=True)
 
 def _sweep(loss, plan, heads, arrays, shared, rows):
     """Per chunk the logits, the loss, its gradient, and two products."""
-    rows = rows.with_differentiable(arrays)
+    rows, heads = rows.with_differentiable(arrays), _multiplied(heads)
     wide = functools.partial(jax.tree.map, _wide_zeros)
 
     def body(carry, chunk):
@@ -208,6 +208,14 @@ def _mixed_matmul_jvp(primals, tangents):
 def _projection(head: Head) -> Array:
     x = _mixed_matmul(head.hidden, head.classifier)
     return x if head.bias is None else x + jnp.broadcast_to(head.bias, x.shape)
+
+
+def _multiplied(heads: tuple[Head, ...]) -> tuple[Head, ...]:
+    """Classifiers in the type of the products, rounded once for all chunks."""
+    return tuple(
+        head._replace(classifier=head.classifier.astype(head.hidden.dtype))
+        for head in heads
+    )
 
 
 def _with_hidden(heads, hiddens):

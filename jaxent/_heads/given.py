@@ -12,7 +12,7 @@ from .. import _checks, _options
 from .._engine.class_axis import ClassAxis, class_axis
 from .._engine.exact import computing_dtype
 from .._engine.labels import class_ids, drop, kept
-from .._engine.linear import Head
+from .._engine.linear import Head, multiplied_in
 from .._engine.placement import spread_over
 from .._errors import fail
 from .._types import AxisName, PyTree, Shape
@@ -137,10 +137,12 @@ def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:
         labels, _ = class_ids(settings.checked, labels, seen, count)
     heads = []
     for x, w, bias in given.heads:
-        dtype = x.dtype if x.dtype == w.dtype else computing_dtype(x, w)
+        dtype = multiplied_in(x, w)
         # Dropped here, where it is cheap, and not from the logits of each chunk.
         x = drop(x.reshape(-1, x.shape[-1]).astype(dtype), seen)
-        heads.append(Head(x, w.astype(dtype), bias))
+        # A wider classifier is rounded in the chunks, so that its gradient is not.
+        w = w if w.dtype.itemsize > dtype.itemsize else w.astype(dtype)
+        heads.append(Head(x, w, bias))
     n, dtype = heads[0].hidden.shape[0], computing_dtype(heads[0].hidden)
     factor = jnp.ones(n, dtype) if weights is None else weights.astype(dtype)
     seen = jnp.ones(n, bool) if seen is None else seen

@@ -121,6 +121,8 @@ def kernel_cross_entropy(
     if reduction == "sequence_mean":
         given, reduction = _by_sequence(given, settings), "sum"
     (head,), rows, batch = flatten_batch(given, settings)
+    # Kernels multiply like by like.
+    head = head._replace(hidden=head.hidden.astype(head.classifier.dtype))
     assert rows.labels is not None
     n = head_numbers(how, head, rows.labels, rows.keep)
     values = regularized(
