@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kullback–Leibler divergences."""
 
+import math
 from collections.abc import Callable
 
 from jax import Array
@@ -23,6 +24,10 @@ from ._engine.ratios import (
 from ._engine.top_k import top_k_divergence, top_k_inputs
 from ._errors import door
 from ._types import Axis, AxisName, Number, Reduction, Tail
+from ._values import Bounds
+
+ANY = (-math.inf, math.inf)
+"""A measure may have any size: its logarithm any sign."""
 
 
 @door
@@ -64,7 +69,7 @@ def kl_divergence(
     """
     return _from_predictions(
         "targets", log_predictions, targets, axis, where, weights, reduction,
-        relative_entropy,
+        relative_entropy, (_values.DOWN, _values.UNIT),
     )  # fmt: skip
 
 
@@ -104,7 +109,7 @@ def kl_divergence_with_log_targets(
     """
     return _from_predictions(
         "log_targets", log_predictions, log_targets, axis, where, weights, reduction,
-        relative_to_log_targets,
+        relative_to_log_targets, (_values.DOWN, _values.DOWN),
     )  # fmt: skip
 
 
@@ -144,7 +149,7 @@ def generalized_kl_divergence(
     """
     return _from_predictions(
         "targets", log_predictions, targets, axis, where, weights, reduction,
-        generalized_relative_entropy,
+        generalized_relative_entropy, (ANY, _values.UP),
     )  # fmt: skip
 
 
@@ -208,12 +213,15 @@ def _from_predictions(
     weights: ArrayLike | None,
     reduction: Reduction,
     term: Callable[[Array, Array], Array],
+    bounds: tuple[Bounds, Bounds],
 ) -> Array:
     """The door of the divergences that optax has: one term a class, summed."""
     names = ("log_predictions", name)
     log_q, target = _checks.paired(names, log_predictions, targets)
     axes, shape = _checks.class_axes(axis, "log_predictions", log_q)
     keep, average = positions(shape, where, weights, reduction, full=log_q.shape)
+    for name, x, each in zip(names, (log_q, target), bounds, strict=True):
+        _values.within(name, x, each, keep, axes)
     return average(summed_terms(log_q, target, keep, axis=axes, term=term))
 
 

@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from . import _checks, _options
+from . import _checks, _options, _values
 from ._engine.class_axis import WHOLE, class_axis
 from ._engine.inputs import positions
 from ._engine.measures import (
@@ -57,6 +57,7 @@ def entropy(
     p = _checks.floats("probs", probs)
     axes, shape = _checks.class_axes(axis, "probs", p)
     keep, average = positions(shape, where, weights, reduction, full=p.shape)
+    _values.within("probs", p, _values.UNIT, keep, axes)
     unit = _options.unit(base)
     return average(cross_entropy_of_probs(p, None, keep, axis=axes, unit=unit))
 
@@ -100,6 +101,8 @@ def cross_entropy(
     first, second = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", first)
     keep, average = positions(shape, where, weights, reduction, full=first.shape)
+    _values.within("p", first, _values.UNIT, keep, axes)
+    _values.within("q", second, _values.UNIT, keep, axes)
     unit = _options.unit(base)
     return average(cross_entropy_of_probs(first, second, keep, axis=axes, unit=unit))
 
@@ -241,6 +244,8 @@ def js_divergence(
     first, second = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", first)
     keep, average = positions(shape, where, weights, reduction, full=first.shape)
+    _values.within("p", first, _values.UNIT, keep, axes)
+    _values.within("q", second, _values.UNIT, keep, axes)
     unit, w = _options.unit(base), _options.number("weight", weight, (0.0, 1.0))
     return average(measured(
         (first, second), keep, WHOLE, axis=axes, unit=unit, measure=js_of_probs,

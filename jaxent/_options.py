@@ -12,26 +12,34 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
+from . import _values
 from ._checks import integer
 from ._errors import fail, shown
 from ._types import Implementation, Reduction, Shape
+from ._values import Bounds
 
 FORMULA = "The docstring has its formula."
 
 
-def number(argument: str, x: object, bounds: tuple[float, float]) -> float | Array:
-    """A finite real scalar within bounds; a traced one is taken at its word."""
+def number(
+    argument: str, x: object, bounds: Bounds, *, above: bool = False
+) -> float | Array:
+    """A finite real scalar within bounds; a traced one is taken at its word.
+
+    `above`: its lower bound is out, which the caller sees to where it is known.
+    """
     dtype = getattr(x, "dtype", jnp.bool_)
     real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
     scalar = real and getattr(x, "shape", None) == ()
     if isinstance(x, Tracer) and scalar:
+        _values.scalar(argument, x, bounds, above=above)
         return x
     if isinstance(x, bool) or not (isinstance(x, Real) or scalar):
         remedy = "Pass a Python number, or a scalar such as a schedule's value."
         fail(TypeError, argument, "be one real number", shown(x), remedy)
     value, (low, high) = float(cast(float, x)), bounds
     if not low <= value <= high or math.isinf(value):
-        must = f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
+        must = _values.range_of(bounds)
         fail(ValueError, argument, must, value if scalar else x, FORMULA)
     return value
 
@@ -137,7 +145,7 @@ def kernels(implementation: object, **only_xla: object) -> str | None:
 
 
 def positive(argument: str, x: object) -> float | Array:
-    value = number(argument, x, (0.0, math.inf))
+    value = number(argument, x, (0.0, math.inf), above=True)
     if isinstance(value, float) and value == 0:
         fail(ValueError, argument, "be above 0", x, FORMULA)
     return value

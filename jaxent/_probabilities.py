@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _checks, _options, _values
 from ._engine.class_axis import classes_last, per_class
 from ._engine.exact import product, widen, widen_both, xlog1py, xlogy
 from ._engine.inputs import positions
@@ -42,7 +42,7 @@ def binary_cross_entropy(
     old scikit-learn 1e-15); both ends are kept even where 1−eps rounds to 1.
 
     Args:
-      probs: p, the probability of label 1, in [0, 1] (not checked).
+      probs: p, the probability of label 1, in [0, 1] (only `checkify` looks).
       labels: y in [0, 1], shape of `probs`; any real dtype.
       eps: clip, in [0, 0.5]; None does not clip. A clipped p has gradient 0.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
@@ -61,6 +61,8 @@ def binary_cross_entropy(
     """
     p, y = _checks.paired(("probs", "labels"), probs, labels)
     keep, average = positions(p.shape, where, weights, reduction)
+    _values.within("probs", p, _values.UNIT, keep)
+    _values.within("labels", y, _values.UNIT, keep)
     return average(_binary_cross_entropy(p, y, keep, _clip(eps)))
 
 
@@ -117,6 +119,8 @@ def categorical_cross_entropy(
     p, q = _checks.paired(("probs", "labels"), probs, labels)
     axes, shape = _checks.class_axes(axis, "probs", p)
     keep, average = positions(shape, where, weights, reduction)
+    _values.within("probs", p, _values.UNIT, keep, axes)
+    _values.within("labels", q, _values.UP, keep, axes)
     return average(_categorical_cross_entropy(p, q, keep, _clip(eps), axis=axes))
 
 
@@ -186,6 +190,8 @@ def negative_log_likelihood(
     keep, average = positions(
         shape, where, weights, reduction, labels=ids, ignore_index=index
     )
+    heeded = kept(ids, keep, index)
+    _values.within("log_probs", log_p, _values.DOWN, heeded, axes)
     checked = _checks.checked()
     count = math.prod(log_p.shape[a] for a in axes)
     each = _checks.per_class(class_weights, count)

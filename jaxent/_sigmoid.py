@@ -62,9 +62,11 @@ def sigmoid_binary_cross_entropy(
     """
     x, y = _checks.paired(("logits", "labels"), logits, labels)
     keep, average = positions(x.shape, where, weights, reduction)
+    _values.within("labels", y, _values.UNIT, keep)
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)
     if pos_weight is not None:
         pos_weight = _checks.broadcastable("pos_weight", pos_weight, x)
+        _values.within("pos_weight", pos_weight, _values.UP)
     return average(_sigmoid_binary_cross_entropy(x, y, keep, pos_weight, alpha))
 
 
@@ -122,6 +124,7 @@ def sigmoid_focal_loss(
     """
     x, y = _checks.paired(("logits", "labels"), logits, labels)
     keep, average = positions(x.shape, where, weights, reduction)
+    _values.within("labels", y, _values.UNIT, keep)
     gamma = _options.number("gamma", gamma, (0.0, math.inf))
     if alpha is not None:
         alpha = _options.number("alpha", alpha, (0.0, 1.0))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checked mode: a bad label is named, in every transform, and no good one is."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,3 +98,80 @@ def test_empty_batches_have_no_bad_label():
 def test_without_checkify_nothing_is_raised():
     value = jax.jit(plainest)(LOGITS, with_label(4, 0, 0))
     assert np.isnan(value).sum() == 1
+
+
+# What a row is wrong by: a function, its arrays, and the argument that is out of range
+# in the second position, which has the value named, and what it must be.
+P, LOG = np.full((3, 2), 0.5, np.float32), np.zeros((3, 2), np.float32)
+UNIT, UP, DOWN = "be from 0 to 1", "be from 0 up", "be at most 0"
+IDS = np.zeros(3, np.int32)
+OUT_OF_RANGE = [
+    ("sigmoid_binary_cross_entropy", (LOG, P), 1, 1.5, UNIT),
+    ("sigmoid_focal_loss", (LOG, P), 1, -0.5, UNIT),
+    ("binary_cross_entropy", (P, P), 0, 1.5, UNIT),
+    ("binary_cross_entropy", (P, P), 1, -0.5, UNIT),
+    ("categorical_cross_entropy", (P, P), 0, -0.5, UNIT),
+    ("categorical_cross_entropy", (P, P), 1, -0.5, UP),
+    ("negative_log_likelihood", (LOG, IDS), 0, 0.5, DOWN),
+    ("softmax_cross_entropy", (LOG, P), 1, -0.5, UP),
+    ("poly_loss_cross_entropy", (LOG, P), 1, -0.5, UP),
+    ("kl_divergence", (LOG, P), 0, 0.5, DOWN),
+    ("kl_divergence", (LOG, P), 1, 1.5, UNIT),
+    ("kl_divergence_with_log_targets", (LOG, LOG), 0, 0.5, DOWN),
+    ("kl_divergence_with_log_targets", (LOG, LOG), 1, 0.5, DOWN),
+    ("generalized_kl_divergence", (LOG, P), 1, -0.5, UP),
+    ("entropy", (P,), 0, 1.5, UNIT),
+    ("cross_entropy", (P, P), 0, 1.5, UNIT),
+    ("cross_entropy", (P, P), 1, -0.5, UNIT),
+    ("js_divergence", (P, P), 0, -0.5, UNIT),
+    ("js_divergence", (P, P), 1, 1.5, UNIT),
+]
+
+
+def user_error(f, *args):
+    error, _ = checkify.checkify(f, errors=checkify.user_checks)(*args)
+    return error.get()
+
+
+@pytest.mark.parametrize(("name", "args", "at", "bad", "must"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_named_unless_it_is_dropped(name, args, at, bad, must):
+    f = getattr(jaxent, name)
+    spoilt = [*args]
+    spoilt[at] = spoilt[at].copy()
+    spoilt[at][1, 1] = bad
+    argument = list(inspect.signature(f).parameters)[at]
+    loss = jax.jit(jax.grad(lambda *args: f(*args).sum()))
+    message = user_error(loss, *spoilt)
+    assert f"`jaxent.{name}({argument}=...)` must {must}; got {bad} at flat" in message
+    assert "position 3." in message
+    assert user_error(f, *args) is None
+    elements = losses(lambda x: x.function == name)[0].kind.classes is False
+    keep = np.ones((3, 2) if elements else 3, bool)
+    keep[1] = False
+    assert user_error(lambda *args: f(*args, where=keep), *spoilt) is None
+
+
+SCALARS = [
+    ("softmax_cross_entropy", (LOG, P), {"label_smoothing": 1.5}, UNIT),
+    ("softmax_cross_entropy", (LOG, P), {"z_loss": -0.5}, UP),
+    ("softmax_cross_entropy", (LOG, P), {"temperature": 0.0}, "be above 0"),
+    ("softmax_focal_loss", (LOG, IDS), {"gamma": -0.5}, UP),
+    ("sigmoid_focal_loss", (LOG, P), {"alpha": 1.5}, UNIT),
+    ("sigmoid_binary_cross_entropy", (LOG, P), {"pos_weight": -0.5}, UP),
+    ("generalized_cross_entropy", (LOG, IDS), {"q": 1.5}, UNIT),
+    ("poly_loss_cross_entropy", (LOG, P), {"epsilon": np.inf}, "be from -1 up"),
+    ("binary_cross_entropy", (P, P), {"eps": 0.75}, "be from 0 to 0.5"),
+    ("linear_softmax_cross_entropy", (P, P, IDS), {"softcap": -0.5}, "be above 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "option", "must"), SCALARS)
+def test_a_traced_option_out_of_range_is_named(name, args, option, must):
+    ((argument, bad),) = option.items()
+
+    def loss(x):
+        return getattr(jaxent, name)(*args, **{argument: x})
+
+    message = user_error(jax.jit(loss), bad)
+    assert f"`jaxent.{name}({argument}=...)` must {must}; got {bad}" in message
+    assert user_error(jax.jit(loss), 0.25) is None

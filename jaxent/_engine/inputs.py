@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jax import Array
 from jax.typing import ArrayLike
 
-from .. import _checks, _options
+from .. import _checks, _options, _values
 from .._types import Axis, AxisName, Reduction, Shape
 from .class_axis import WHOLE, ClassAxis, class_axis
 from .means import averaged
@@ -90,6 +90,8 @@ def softmax_inputs(
         shape, where, weights, reduction, full=x.shape,
         labels=y if integer else None, ignore_index=ignore_index,
     )  # fmt: skip
+    if not integer:
+        _values.within("labels", y, _values.UP, keep, axes)
     allowed = _checks.classes(class_where, x)
     w = _checks.per_class(class_weights, math.prod(x.shape[a] for a in axes))
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)

@@ -77,11 +77,11 @@ def ignored(argument: str, x: ArrayLike | None):
         fail(TypeError, argument, "be one integer", shown(x), remedy)
 
 
-def heeded(ignore_class: ArrayLike | None, y_true: Array):
+def heeded(ignore_class: object, y_true: Array):
     """That integers can be what is ignored; floats can, and a traced one is unknown."""
     if jnp.issubdtype(y_true.dtype, jnp.integer) and isinstance(ignore_class, Real):
         remedy = "Cast `y_true` to a type that holds it."
-        _options.heeded(int(ignore_class), y_true, remedy)
+        _options.heeded(int(float(ignore_class)), y_true, remedy)
 
 
 CHECKS: dict[str, Callable[[str, Any], object]] = {
