@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-entropy for JAX: exact, composable, one value per position, in nats."""
 
+from importlib.metadata import distributions as _distributions
+
 from . import compat as compat
 from . import samplers as samplers
 from ._distillation import linear_js_divergence as linear_js_divergence
@@ -56,3 +58,12 @@ from ._softmax import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
 from ._softmax import softmax_statistics as softmax_statistics
+
+# A source tree that is not installed has none.
+__version__ = next((d.version for d in _distributions(name="jaxent")), "unknown")
+
+
+def __dir__() -> list[str]:
+    """What the shop window shows, without the modules behind it."""
+    private = {name for name in globals() if name.startswith("_") and name[1] != "_"}
+    return [*globals().keys() - private]

@@ -5,7 +5,6 @@ All are made while tracing, from shapes, dtypes and Python values; those of the 
 of arrays are in `_values`.
 """
 
-import math
 import operator
 from typing import SupportsIndex
 
@@ -32,7 +31,7 @@ def array(argument: str, x: ArrayLike) -> Array:
         remedy = "Pass a JAX or NumPy array, or nested lists of numbers."
         dtype = getattr(x, "dtype", None)
         got = type(x).__name__ + (f" of {dtype}" if dtype is not None else "")
-        fail(TypeError, argument, "be an array", got, remedy)
+        fail(TypeError, argument, "be an array of numbers", got, remedy)
 
 
 def _narrowed(x: ArrayLike) -> ArrayLike:
@@ -50,10 +49,14 @@ def _narrowed(x: ArrayLike) -> ArrayLike:
     return np.clip(wide, limits.min, limits.max)
 
 
+REAL = "Take `.real`, or `jnp.abs` of it."
+
+
 def floats(argument: str, x: ArrayLike) -> Array:
     x = array(argument, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        remedy = f"Cast it: `{argument}.astype(jnp.float32)`."
+        cast = f"Cast it: `{argument}.astype(jnp.float32)`."
+        remedy = REAL if jnp.issubdtype(x.dtype, jnp.complexfloating) else cast
         fail(TypeError, argument, "be real floats", x, remedy)
     return x
 
@@ -81,7 +84,7 @@ def weights(argument: str, x: ArrayLike) -> Array:
     x = array(argument, x)
     real = jnp.issubdtype(x.dtype, jnp.number) or x.dtype == jnp.bool_
     if not real or jnp.issubdtype(x.dtype, jnp.complexfloating):
-        remedy = "Take `.real`, or `jnp.abs` of it."
+        remedy = REAL
         fail(TypeError, argument, "be real numbers", x, remedy)
     return x
 
@@ -101,7 +104,16 @@ def same_shape(argument: str, x: Array, shape: Shape, like: str):
     if x.shape != shape:
         must = f"have shape {shape} (that of `{like}`)"
         remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+        if x.shape == (*shape, 1):
+            remedy = f"Drop its last axis: {without_last(argument, x)}."
+        elif shape == (*x.shape, 1) and like.isidentifier():
+            remedy = f"Add an axis, `{argument}[..., None]`, or drop that of `{like}`."
         fail(ValueError, argument, must, x.shape, remedy)
+
+
+def without_last(argument: str, x: Array) -> str:
+    """How to write an array without its last axis, of length 1."""
+    return f"`{argument}[{':' if x.ndim == 2 else '...'}, 0]`"
 
 
 def axes(axis: Axis, argument: str, x: Array) -> Shape:
@@ -151,7 +163,13 @@ def positions(where: ArrayLike | None, shape: Shape, full: Shape = ()) -> Array 
     where = mask("where", where)
     if where.shape != shape:
         remedy = "It says which positions to keep, one boolean each."
-        if len(shape) < where.ndim == len(full):
+        if where.shape == (*shape, 1):
+            remedy = f"Drop its last axis: {without_last('where', where)}."
+        elif where.shape == shape[:-1]:
+            remedy = f"Repeat it: `jnp.broadcast_to(where[..., None], {shape})`."
+        elif where.shape == (*shape[:-1], 1):
+            remedy = f"Repeat it: `jnp.broadcast_to(where, {shape})`."
+        elif len(shape) < where.ndim == len(full):
             remedy = "To choose classes, not positions, use `class_where`."
         must = f"have shape {shape} (that of the result)"
         fail(ValueError, "where", must, where.shape, remedy)
@@ -194,9 +212,17 @@ def broadcastable(
 
 
 def class_ids(
-    labels: ArrayLike, shape: Shape, full: Shape, name: str = "the logits'"
+    labels: ArrayLike,
+    shape: Shape,
+    full: Shape,
+    name: str = "the logits'",
+    *,
+    movable: bool = False,
 ) -> Array:
-    """Integer labels of the given shape; `full` is that of what is called `name`."""
+    """Integer labels of the given shape; `full` is that of what is called `name`.
+
+    `movable`: the call has an `axis` to say where the classes are.
+    """
     labels = array("labels", labels)
     one_hot = "For class probabilities use `jaxent.softmax_cross_entropy`."
     if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -207,30 +233,11 @@ def class_ids(
         remedy = one_hot if labels.shape == full else "Give one class id per position."
         if labels.shape == (*shape, 1):
             remedy = "Drop the last axis: `labels[..., 0]`."
+        without = (full[:k] + full[k + 1 :] for k in range(len(full)))
+        fitting = [k for k, s in enumerate(without) if s == labels.shape]
+        if movable and fitting:
+            remedy = f"If axis {fitting[0]} has the classes, pass `axis={fitting[0]}`."
         must = f"have shape {shape} ({name} without the class axis)"
-        fail(ValueError, "labels", must, labels.shape, remedy)
-    return labels
-
-
-def key(argument: str, x: Array) -> Array:
-    """One random key, of either kind that JAX has."""
-    try:
-        jax.eval_shape(jax.random.bits, x)
-    except (TypeError, ValueError):
-        remedy = "Pass a key such as `jax.random.key(0)`."
-        fail(TypeError, argument, "be one JAX random key", shown(x), remedy)
-    return x
-
-
-def several_class_ids(labels: ArrayLike, batch: Shape) -> Array:
-    """Class ids, one a position or, on a last axis, several."""
-    labels = integers("labels", labels)
-    if labels.size == 0 < math.prod(batch) or batch not in (
-        labels.shape,
-        labels.shape[:-1],
-    ):
-        must = f"have shape {batch}, or that with the labels of a position last"
-        remedy = "Give each position one class id, or the same number of them."
         fail(ValueError, "labels", must, labels.shape, remedy)
     return labels
 
@@ -238,7 +245,8 @@ def several_class_ids(labels: ArrayLike, batch: Shape) -> Array:
 def distributions(argument: str, x: ArrayLike, like: Array, name: str) -> Array:
     """Weights over the classes, shaped as the array called `name`."""
     x = array(argument, x)
-    if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == like.ndim - 1:
+    scored = like.shape == (*x.shape, 1)
+    if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == like.ndim - 1 and not scored:
         must = f"have shape {like.shape} (that of `{name}`)"
         remedy = "For class ids use a loss of integer labels, or `jax.nn.one_hot`."
         fail(ValueError, argument, must, x.shape, remedy)
@@ -260,10 +268,20 @@ def per_class(
     return x
 
 
+def in_order(names: tuple[str, str], first: ArrayLike, second: ArrayLike):
+    """That the floats come first: labels and logits are easily swapped."""
+    x, y = array(names[0], first), array(names[1], second)
+    whole = jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == jnp.bool_
+    if whole and jnp.issubdtype(y.dtype, jnp.floating):
+        remedy = f"`{names[1]}` are: swap the two."
+        fail(TypeError, names[0], "be real floats", x, remedy)
+
+
 def paired(
     names: tuple[str, str], first: ArrayLike, second: ArrayLike
 ) -> tuple[Array, Array]:
     """Two arrays of one shape, the first of floats."""
+    in_order(names, first, second)
     x = floats(names[0], first)
     return x, distributions(names[1], second, x, names[0])
 

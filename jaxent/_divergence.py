@@ -198,7 +198,7 @@ def kl_divergence_from_logits(
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
     axes, shape = _checks.class_axes(axis, "p_logits", a)
-    keep, average = positions(shape, where, weights, reduction, full=a.shape)
+    keep, average = positions(shape, where, weights, reduction)
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     values = measured((a, b), keep, classes, axis=axes, unit=unit, measure=kl_of)
     return average(values)
@@ -219,7 +219,7 @@ def _from_predictions(
     names = ("log_predictions", name)
     log_q, target = _checks.paired(names, log_predictions, targets)
     axes, shape = _checks.class_axes(axis, "log_predictions", log_q)
-    keep, average = positions(shape, where, weights, reduction, full=log_q.shape)
+    keep, average = positions(shape, where, weights, reduction)
     for name, x, each in zip(names, (log_q, target), bounds, strict=True):
         _values.within(name, x, each, keep, axes)
     return average(summed_terms(log_q, target, keep, axis=axes, term=term))

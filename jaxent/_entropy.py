@@ -56,7 +56,7 @@ def entropy(
     """
     p = _checks.floats("probs", probs)
     axes, shape = _checks.class_axes(axis, "probs", p)
-    keep, average = positions(shape, where, weights, reduction, full=p.shape)
+    keep, average = positions(shape, where, weights, reduction)
     _values.within("probs", p, _values.UNIT, keep, axes)
     unit = _options.unit(base)
     return average(cross_entropy_of_probs(p, None, keep, axis=axes, unit=unit))
@@ -100,7 +100,7 @@ def cross_entropy(
     """
     first, second = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", first)
-    keep, average = positions(shape, where, weights, reduction, full=first.shape)
+    keep, average = positions(shape, where, weights, reduction)
     _values.within("p", first, _values.UNIT, keep, axes)
     _values.within("q", second, _values.UNIT, keep, axes)
     unit = _options.unit(base)
@@ -147,7 +147,7 @@ def entropy_from_logits(
     """
     x = _checks.floats("logits", logits)
     axes, shape = _checks.class_axes(axis, "logits", x)
-    keep, average = positions(shape, where, weights, reduction, full=x.shape)
+    keep, average = positions(shape, where, weights, reduction)
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     values = measured((x,), keep, classes, axis=axes, unit=unit, measure=entropy_of)
     return average(values)
@@ -196,7 +196,7 @@ def cross_entropy_from_logits(
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
     axes, shape = _checks.class_axes(axis, "p_logits", a)
-    keep, average = positions(shape, where, weights, reduction, full=a.shape)
+    keep, average = positions(shape, where, weights, reduction)
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     return average(measured(
         (a, b), keep, classes, axis=axes, unit=unit, measure=cross_entropy_of
@@ -243,7 +243,7 @@ def js_divergence(
     """
     first, second = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", first)
-    keep, average = positions(shape, where, weights, reduction, full=first.shape)
+    keep, average = positions(shape, where, weights, reduction)
     _values.within("p", first, _values.UNIT, keep, axes)
     _values.within("q", second, _values.UNIT, keep, axes)
     unit, w = _options.unit(base), _options.number("weight", weight, (0.0, 1.0))
@@ -297,7 +297,7 @@ def js_divergence_from_logits(
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
     axes, shape = _checks.class_axes(axis, "p_logits", a)
-    keep, average = positions(shape, where, weights, reduction, full=a.shape)
+    keep, average = positions(shape, where, weights, reduction)
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     w = _options.number("weight", weight, (0.0, 1.0))
     return average(measured(

@@ -7,6 +7,7 @@ import re
 from numbers import Real
 from typing import cast, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -18,7 +19,24 @@ from ._errors import fail, shown
 from ._types import Implementation, Reduction, Shape
 from ._values import Bounds
 
-FORMULA = "The docstring has its formula."
+MEANINGS = {
+    "alpha": "It is a share: of the positives, or of the uniform distribution.",
+    "distortion": "It is an exponent: 0 draws all alike, 1 by the weights.",
+    "div_value": "Each cluster is as many times narrower than the one before.",
+    "eps": "Probabilities are clipped to [eps, 1 − eps].",
+    "epsilon": "Below −1 the loss would fall as the probability does.",
+    "gamma": "It is an exponent of 1 − p: 0 is cross-entropy.",
+    "label_smoothing": "It is the share of the uniform distribution; 0 is off.",
+    "q": "It goes from cross-entropy, near 0, to the mean absolute error, 1.",
+    "softcap": "Logits are kept between −softcap and softcap; None is off.",
+    "temperature": "Logits are divided by it; 1 is off.",
+    "z_loss": "It is the weight of a penalty; 0 is off.",
+}
+"""What the bounds of an option are for."""
+
+
+def meaning(argument: str) -> str:
+    return MEANINGS.get(argument, "Other values have no meaning here.")
 
 
 def number(
@@ -40,7 +58,7 @@ def number(
     value, (low, high) = float(cast(float, x)), bounds
     if not low <= value <= high or math.isinf(value):
         must = _values.range_of(bounds)
-        fail(ValueError, argument, must, value if scalar else x, FORMULA)
+        fail(ValueError, argument, must, value if scalar else x, meaning(argument))
     return value
 
 
@@ -147,7 +165,7 @@ def kernels(implementation: object, **only_xla: object) -> str | None:
 def positive(argument: str, x: object) -> float | Array:
     value = number(argument, x, (0.0, math.inf), above=True)
     if isinstance(value, float) and value == 0:
-        fail(ValueError, argument, "be above 0", x, FORMULA)
+        fail(ValueError, argument, "be above 0", x, meaning(argument))
     return value
 
 
@@ -155,6 +173,16 @@ def off_at_1(argument: str, x: object) -> float | Array | None:
     """A positive number that divides, so that at 1 it is off."""
     value = None if x is None else positive(argument, x)
     return None if isinstance(value, float) and value == 1 else value
+
+
+def key(argument: str, x: Array) -> Array:
+    """One random key, of either kind that JAX has."""
+    try:
+        jax.eval_shape(jax.random.bits, x)
+    except (TypeError, ValueError):
+        remedy = "Pass a key such as `jax.random.key(0)`."
+        fail(TypeError, argument, "be one JAX random key", shown(x), remedy)
+    return x
 
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}

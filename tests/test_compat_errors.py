@@ -73,7 +73,7 @@ MISTAKES = [
     ("torch.linear_cross_entropy", (X, X, Y), {"linear_bias": X[0]}, ValueError, "linear_bias", "have shape (8,) (that of `linear_weight[..., 0]`)", "(5,)", "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."),
     ("torch.CrossEntropyLoss", (X, Y[:3]), {}, ValueError, "target", "have shape (8,) (that of `input[:, 0]`)", "(3,)", "Give one class id per position."),
     ("torch.CrossEntropyLoss", (X, Y), {"weight": jnp.ones(8)}, ValueError, "weight", "have shape (5,), one weight a class", "(8,)", 'For weights of positions multiply the losses of reduction="none".'),
-    ("torch.CrossEntropyLoss", (), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "The docstring has its formula."),
+    ("torch.CrossEntropyLoss", (), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "It is the share of the uniform distribution; 0 is off."),
     ("torch.CrossEntropyLoss", (), {"ignore_index": "a"}, TypeError, "ignore_index", "be one integer", "'a'", "Pass an int; to ignore several ids, set them to it in `target`."),
     ("torch.CrossEntropyLoss", (), {"class_weights": X[0]}, TypeError, "class_weights", "be an argument it has", "float32[5]", "Did you mean `weight`? It takes weight, size_average, ignore_index, reduce, reduction, label_smoothing."),
     ("torch.BCEWithLogitsLoss", (X, X), {"pos_weight": jnp.ones(3)}, ValueError, "pos_weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
@@ -104,12 +104,12 @@ MISTAKES = [
     ("tensorflow.rank_sampled_softmax_loss", (X, BIAS, IDS, X), RANKED | {"num_resampled": 3}, ValueError, "num_resampled", "be below 3, the number of candidates", "3", "To keep all use `jaxent.compat.tensorflow.sampled_softmax_loss`."),
     ("tensorflow.losses.compute_weighted_loss", (X, X[0]), {}, ValueError, "weights", "be a number or have rank 2, each axis of (8, 5) or 1", "(5,)", "Add axes of length 1."),
     ("tensorflow.losses.compute_weighted_loss", (X,), {"reduction": "mean"}, ValueError, "reduction", "be one of 'none', 'weighted_sum', 'weighted_sum_over_batch_size', 'weighted_mean', 'weighted_sum_by_nonzero_weights'", "'mean'", "The docstring defines them."),
-    ("tensorflow.losses.softmax_cross_entropy", (X, X), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "The docstring has its formula."),
+    ("tensorflow.losses.softmax_cross_entropy", (X, X), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "It is the share of the uniform distribution; 0 is off."),
     ("tensorflow.losses.sparse_softmax_cross_entropy", (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", "For class probabilities use `jaxent.compat.tensorflow.losses.softmax_cross_entropy`."),
     ("tensorflow.losses.sigmoid_cross_entropy", (X[:3], X), {}, ValueError, "multi_class_labels", "have shape (8, 5) (that of `logits`)", "(3, 5)", "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."),
     ("tensorflow.losses.log_loss", (X, X), {"epsilon": "a"}, TypeError, "epsilon", "be one real number", "'a'", "Pass a Python number, or a scalar such as a schedule's value."),
     ("keras.categorical_crossentropy", (X[:3], X), {}, ValueError, "y_true", "have shape (8, 5) (that of `y_pred`)", "(3, 5)", "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."),
-    ("keras.categorical_crossentropy", (X, X), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "The docstring has its formula."),
+    ("keras.categorical_crossentropy", (X, X), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "It is the share of the uniform distribution; 0 is off."),
     ("keras.binary_crossentropy", (X, X), {"axis": 5}, ValueError, "axis", "name axes of `y_pred`, of shape (8, 5), each once", "5", "-1 is the last axis."),
     ("keras.binary_crossentropy", (X, X), {"from_logits": Traced(True)}, TypeError, "from_logits", "be True or False", "bool[]", "It is fixed when the call is traced."),
     ("keras.sparse_categorical_crossentropy", (Y, X), {"axis": 0}, ValueError, "axis", "be the last axis", "0", "Move the classes there: `jnp.moveaxis`."),
@@ -117,7 +117,7 @@ MISTAKES = [
     ("keras.sparse_categorical_crossentropy", (Y.astype("uint8"), X), {"ignore_class": -1}, ValueError, "ignore_class", "be an id that uint8 labels can be", "-1", "Cast `y_true` to a type that holds it."),
     ("keras.sparse_categorical_crossentropy", (Y, X), {"ignore_class": "a"}, TypeError, "ignore_class", "be one integer", "'a'", "Pass one class id, such as 255."),
     ("keras.categorical_focal_crossentropy", (X, X), {"alpha": jnp.ones(3)}, ValueError, "alpha", "broadcast to `y_pred`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
-    ("keras.categorical_generalized_cross_entropy", (Y, X, 0), {}, ValueError, "q", "be above 0", "0", "The docstring has its formula."),
+    ("keras.categorical_generalized_cross_entropy", (Y, X, 0), {}, ValueError, "q", "be above 0", "0", "It goes from cross-entropy, near 0, to the mean absolute error, 1."),
     ("keras.poisson", (X[0, 0], X[0, 0]), {}, ValueError, "y_pred", "have an axis", "()", "It is a single number: add the axis of the outputs."),
     ("keras.CategoricalCrossentropy", (), {"reduction": "average"}, ValueError, "reduction", "be one of 'sum_over_batch_size', 'sum', 'none', 'mean', 'mean_with_sample_weight'", "'average'", "The docstring defines them."),
     ("keras.CategoricalCrossentropy", (), {"axes": 1}, TypeError, "axes", "be an argument it has", "1", "Did you mean `axis`? It takes from_logits, label_smoothing, axis, reduction, name, dtype."),
@@ -323,7 +323,11 @@ def arguments(call):
 
 def inner_arguments():
     """Those of jaxent's own functions."""
-    doors = (f for f in vars(jaxent).values() if inspect.isfunction(f))
+    doors = (
+        f
+        for f in vars(jaxent).values()
+        if inspect.isfunction(f) and f.__name__[0] != "_"
+    )
     return {name for f in doors for name in inspect.signature(f).parameters}
 
 

@@ -23,7 +23,11 @@ MODULES = [
     for name in ("samplers", "compat.optax", "compat.sklearn", "compat.tensorflow",
                  "compat.tensorflow.losses", "compat.torch", "compat.keras")
 ]  # fmt: skip
-PUBLIC = [f for f in vars(jaxent).values() if inspect.isfunction(f)] + [
+PUBLIC = [
+    f
+    for name, f in vars(jaxent).items()
+    if inspect.isfunction(f) and not name.startswith("_")
+] + [
     f
     for module in MODULES
     for name, f in vars(module).items()

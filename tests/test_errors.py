@@ -11,6 +11,7 @@ import jaxent
 
 X = jnp.zeros((8, 5))
 Y = jnp.zeros(8, jnp.int32)
+MAPS = jnp.zeros((2, 3, 4, 5))
 KEEP = jnp.ones(8, bool)
 IDS = "softmax_cross_entropy_with_integer_labels"
 DENSE = "softmax_cross_entropy"
@@ -28,12 +29,12 @@ DRAW = {"num_sampled": 3, "num_classes": 5}
 DRAWN = jaxent.Candidates(Y[:3], X[:, 0], X[:3, 0])
 
 PER_LABEL = "have shape (8,) (the logits' without the class axis)"
-FORMULA = "The docstring has its formula."
 HELD = "Cast `labels` to a type that holds it, or drop positions by `where`."
 LAST = "-1 is the last axis."
 PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
 WEIGHTS = "multipliers are `weights`."
 RESHAPE = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+SCORED = "Add an axis, `labels[..., None]`, or drop that of `logits`."
 SHARD_MAP = "Call it inside `jax.shard_map` over a mesh with this axis."
 SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 
@@ -51,16 +52,26 @@ MISTAKES = [
     (DENSE, (X, X[:, :4]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 4)", RESHAPE),
     (DENSE, (X, X.astype(complex)), {}, TypeError, "labels", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", RESHAPE),
-    (BINARY, (X[:, :1], jnp.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", RESHAPE),
+    (BINARY, (X[:, :1], jnp.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
     ("negative_log_likelihood", (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
+    (BINARY, (X[:, :1], Y), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
+    ("binary_cross_entropy", (X[:, 0], Y[:, None]), {}, ValueError, "labels", "have shape (8,) (that of `probs`)", "(8, 1)", "Drop its last axis: `labels[:, 0]`."),
+    (IDS, (MAPS, MAPS[:, 0].astype(int)), {}, ValueError, "labels", "have shape (2, 3, 4) (the logits' without the class axis)", "(2, 4, 5)", "If axis 1 has the classes, pass `axis=1`."),
+    (IDS, (Y, X), {}, TypeError, "logits", "be real floats", "int32[8]", "`labels` are: swap the two."),
+    (BINARY, (X == 0, X), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "`labels` are: swap the two."),
+    ("negative_log_likelihood", (Y, X), {}, TypeError, "log_probs", "be real floats", "int32[8]", "`labels` are: swap the two."),
     # logits
+    (IDS, (X.astype(complex), Y), {}, TypeError, "logits", "be real floats", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     (IDS, (X.astype(int), Y), {}, TypeError, "logits", "be real floats", "int32[8, 5]", "Cast it: `logits.astype(jnp.float32)`."),
     (IDS, (X[:, :0], Y), {}, ValueError, "logits", "have at least one class along axis -1", "(8, 0)", "A distribution over nothing has no value."),
-    (DENSE, ("logits", X), {}, TypeError, "logits", "be an array", "str", "Pass a JAX or NumPy array, or nested lists of numbers."),
-    (DENSE, ([[1.0], [1.0, 2.0]], X), {}, TypeError, "logits", "be an array", "list", "Pass a JAX or NumPy array, or nested lists of numbers."),
+    (DENSE, ("logits", X), {}, TypeError, "logits", "be an array of numbers", "str", "Pass a JAX or NumPy array, or nested lists of numbers."),
+    (DENSE, ([[1.0], [1.0, 2.0]], X), {}, TypeError, "logits", "be an array of numbers", "list", "Pass a JAX or NumPy array, or nested lists of numbers."),
     ("js_divergence_from_logits", (X, X.astype(int)), {}, TypeError, "q_logits", "be real floats", "int32[8, 5]", "Cast it: `q_logits.astype(jnp.float32)`."),
     ("kl_divergence", (X, X[:3]), {}, ValueError, "targets", "have shape (8, 5) (that of `log_predictions`)", "(3, 5)", RESHAPE),
     # masks
+    (IDS, (X, Y), {"where": KEEP[:, None]}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 1)", "Drop its last axis: `where[:, 0]`."),
+    (BINARY, (X, X), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "Repeat it: `jnp.broadcast_to(where[..., None], (8, 5))`."),
+    (BINARY, (X, X), {"where": KEEP[:, None]}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8, 1)", "Repeat it: `jnp.broadcast_to(where, (8, 5))`."),
     (IDS, (X, Y), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To choose classes, not positions, use `class_where`."),
     (IDS, (X, Y), {"where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
     (IDS, (X, Y), {"where": X[:, 0]}, TypeError, "where", "be booleans, True to keep", "float32[8]", "Write `where != 0`; " + WEIGHTS),
@@ -76,22 +87,22 @@ MISTAKES = [
     ("entropy", (X,), {"axis": 3}, ValueError, "axis", "name axes of `probs`, of shape (8, 5), each once", "3", LAST),
     ("reduce", (X,), {"axis": 2}, ValueError, "axis", "name axes of `values`, of shape (8, 5), each once", "2", LAST),
     # options
-    (IDS, (X, Y), {"label_smoothing": 1.5}, ValueError, "label_smoothing", "be from 0 to 1", "1.5", FORMULA),
+    (IDS, (X, Y), {"label_smoothing": 1.5}, ValueError, "label_smoothing", "be from 0 to 1", "1.5", "It is the share of the uniform distribution; 0 is off."),
     (IDS, (X, Y), {"label_smoothing": jnp.ones(8)}, TypeError, "label_smoothing", "be one real number", "float32[8]", SCALAR),
-    (IDS, (X, Y), {"z_loss": -0.5}, ValueError, "z_loss", "be from 0 up", "-0.5", FORMULA),
-    (IDS, (X, Y), {"z_loss": float("nan")}, ValueError, "z_loss", "be from 0 up", "nan", FORMULA),
+    (IDS, (X, Y), {"z_loss": -0.5}, ValueError, "z_loss", "be from 0 up", "-0.5", "It is the weight of a penalty; 0 is off."),
+    (IDS, (X, Y), {"z_loss": float("nan")}, ValueError, "z_loss", "be from 0 up", "nan", "It is the weight of a penalty; 0 is off."),
     (IDS, (X, Y), {"z_loss": "1e-4"}, TypeError, "z_loss", "be one real number", "'1e-4'", SCALAR),
     (IDS, (X, Y), {"class_weights": jnp.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
     (IDS, (X, Y), {"ignore_index": True}, TypeError, "ignore_index", "be one integer", "True", "Pass an int, such as -100; for several, `where` takes any mask."),
     (IDS, (X, Y.astype("uint8")), {"ignore_index": -1}, ValueError, "ignore_index", "be an id that uint8 labels can be", "-1", HELD),
     (FUSED, (X, X, Y), {"ignore_index": 2**40}, ValueError, "ignore_index", "be an id that int32 labels can be", str(2**40), HELD),
     (IDS, (X, Y), {"ignore_index": -100.0}, TypeError, "ignore_index", "be one integer", "-100.0", "Pass an int, such as -100; for several, `where` takes any mask."),
-    ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", FORMULA),
-    ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", FORMULA),
-    ("poly_loss_cross_entropy", (X, X), {"epsilon": -2}, ValueError, "epsilon", "be from -1 up", "-2", FORMULA),
+    ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", "It is an exponent of 1 − p: 0 is cross-entropy."),
+    ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", "It goes from cross-entropy, near 0, to the mean absolute error, 1."),
+    ("poly_loss_cross_entropy", (X, X), {"epsilon": -2}, ValueError, "epsilon", "be from -1 up", "-2", "Below −1 the loss would fall as the probability does."),
     (BINARY, (X, X), {"pos_weight": jnp.ones(8)}, ValueError, "pos_weight", "broadcast to the logits' shape (8, 5)", "(8,)", "Give one number, one per last axis, or one per element."),
-    ("sigmoid_focal_loss", (X, X), {"alpha": 2.0}, ValueError, "alpha", "be from 0 to 1", "2.0", FORMULA),
-    ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", FORMULA),
+    ("sigmoid_focal_loss", (X, X), {"alpha": 2.0}, ValueError, "alpha", "be from 0 to 1", "2.0", "It is a share: of the positives, or of the uniform distribution."),
+    ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", "Probabilities are clipped to [eps, 1 − eps]."),
     ("entropy", (X,), {"base": 1}, ValueError, "base", "be a number above 1", "1", "2 gives bits, 10 hartleys; leave it out for nats."),
     ("entropy_from_logits", (X,), {"base": "2"}, ValueError, "base", "be a number above 1", "'2'", "2 gives bits, 10 hartleys; leave it out for nats."),
     (IDS, (X, Y), {"vocab_axis_name": "vocab"}, ValueError, "vocab_axis_name", "name an axis that is mapped where the call is", "'vocab'", SHARD_MAP),
@@ -104,8 +115,8 @@ MISTAKES = [
     (FUSED, (X, X[:, :4], Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(8, 4)", "The last axis of `hidden`, of shape (8, 5), is d."),
     (FUSED, (X, X, Y[:3]), {}, ValueError, "labels", PER_LABEL, "(3,)", "Give one class id per position."),
     (FUSED, (X, X, Y), {"bias": X[0]}, ValueError, "bias", "have shape (8,) (that of `classifier[:, 0]`)", "(5,)", RESHAPE),
-    (FUSED, (X, X, Y), {"softcap": 0}, ValueError, "softcap", "be above 0", "0", FORMULA),
-    (FUSED, (X, X, Y), {"softcap": -1.0}, ValueError, "softcap", "be from 0 up", "-1.0", FORMULA),
+    (FUSED, (X, X, Y), {"softcap": 0}, ValueError, "softcap", "be above 0", "0", "Logits are kept between −softcap and softcap; None is off."),
+    (FUSED, (X, X, Y), {"softcap": -1.0}, ValueError, "softcap", "be from 0 up", "-1.0", "Logits are kept between −softcap and softcap; None is off."),
     (FUSED, (X, X, Y), {"memory": 63}, ValueError, "memory", "be at least 64 bytes, the logits of one position and their gradient", "63", "Raise it, or leave it out."),
     (FUSED, (X, X, Y), {"memory": "64 parsecs"}, TypeError, "memory", "be a number of bytes, or text with a unit", "'64 parsecs'", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"memory": 1.5}, TypeError, "memory", "be a number of bytes, or text with a unit", "1.5", 'For example memory=2**28, or memory="256MB".'),
@@ -127,7 +138,7 @@ MISTAKES = [
     (FUSED, (HALF, HALF, Y), GPU | {"memory": 4095}, ValueError, "memory", 'be at least 4096 bytes with implementation="pallas_gpu"', "4095", "That is the gradient of 256 logits a position."),
     ("linear_kl_divergence", (X, X, X[:3], X), {}, ValueError, "teacher_hidden", "have shape (8, 5)", "(3, 5)", "Both heads take the same positions."),
     ("linear_kl_divergence", (X, X, X, X[:4]), {}, ValueError, "teacher_classifier", "have the student's 8 classes", "(4, 5)", "Both heads score the same vocabulary."),
-    ("linear_kl_divergence", (X, X, X, X), {"temperature": 0.0}, ValueError, "temperature", "be above 0", "0.0", FORMULA),
+    ("linear_kl_divergence", (X, X, X, X), {"temperature": 0.0}, ValueError, "temperature", "be above 0", "0.0", "Logits are divided by it; 1 is off."),
     # samplers
     ("samplers.uniform", (KEY, X), DRAW, TypeError, "labels", "be integers", "float32[8, 5]", "Cast it: `labels.astype(jnp.int32)`."),
     ("samplers.uniform", (KEY, Y), DRAW | {"num_sampled": 6}, ValueError, "num_sampled", "be at most 5, the classes there are to draw", "6", "Draw fewer, or with unique=False."),
@@ -138,7 +149,7 @@ MISTAKES = [
     ("samplers.learned_unigram", (KEY, Y), DRAW | {"counts": Y}, ValueError, "counts", "have shape (5,), one count a class", "(8,)", "Carry what the last call returned; None starts."),
     (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "num_reserved_ids": 3}, ValueError, "num_sampled", "be at most 2, the classes there are to draw", "3", "Draw fewer, or with unique=False."),
     (FIXED, (KEY, Y), DRAW | {"weights": Y}, ValueError, "weights", "list 5 classes, with the reserved ones and of this shard", "(8,)", "Class `num_reserved_ids` is the first in the list."),
-    (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "distortion": -1}, ValueError, "distortion", "be from 0 up", "-1", FORMULA),
+    (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "distortion": -1}, ValueError, "distortion", "be from 0 up", "-1", "It is an exponent: 0 draws all alike, 1 by the weights."),
     (FIXED, (KEY, Y), DRAW | {"weights": Y[:5], "num_shards": 0}, ValueError, "num_shards", "be from 1 up", "0", "It is a size."),
     ("samplers.renumber", (Y, DRAWN), {"num_classes": 0}, ValueError, "num_classes", "be from 1 up", "0", "It is a size."),
     # sampled losses
@@ -153,18 +164,19 @@ MISTAKES = [
     ("nce_loss", (X, X, Y), {"candidates": DRAWN._replace(ids=Y[:, None])}, ValueError, "candidates.ids", "have shape (num_sampled,)", "(8, 1)", "All positions share one draw; for one each, use `jax.vmap`."),
     ("nce_loss", (X, X, Y), {"candidates": DRAWN, "where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 3}, ValueError, "num_resampled", "be below 3, the number of candidates", "3", "To keep all use `sampled_softmax_cross_entropy`."),
-    (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 2, "temperature": 0}, ValueError, "temperature", "be above 0", "0", FORMULA),
+    (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 2, "temperature": 0}, ValueError, "temperature", "be above 0", "0", "Logits are divided by it; 1 is off."),
     # reductions and helpers
-    ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean'", "'average'", "The docstring defines them."),
-    ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean", and `values` have an axis', "0", 'For another denominator reduce by "sum", and divide.'),
+    ("reduce", (X,), {"axis_name": "data"}, ValueError, "axis_name", "name an axis that is mapped where the call is", "'data'", SHARD_MAP),
+    ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean', 'sequence_mean'", "'average'", "The docstring defines them."),
+    ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean"', "0", "It takes all axes."),
     ("reduce", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
-    ("reduce", (X,), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "It says which positions to keep, one boolean each."),
+    ("reduce", (X,), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "Repeat it: `jnp.broadcast_to(where[..., None], (8, 5))`."),
     ("reduce", (X.astype(complex),), {}, TypeError, "values", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     ("WeightedMean.from_values", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
     ("next_token_labels", (X,), {}, TypeError, "tokens", "be integers", "float32[8, 5]", "Cast it: `tokens.astype(jnp.int32)`."),
     ("next_token_labels", (Y[0],), {}, ValueError, "tokens", "have an axis", "()", "The last axis is the sequence."),
     ("next_token_labels", (Y,), {"segment_ids": Y[:3]}, ValueError, "segment_ids", "have shape (8,) (that of `tokens`)", "(3,)", RESHAPE),
-    ("smooth_labels", (X, -0.1), {}, ValueError, "alpha", "be from 0 to 1", "-0.1", FORMULA),
+    ("smooth_labels", (X, -0.1), {}, ValueError, "alpha", "be from 0 to 1", "-0.1", "It is a share: of the positives, or of the uniform distribution."),
     ("perplexity", (2,), {}, TypeError, "mean_nll", "be real floats", "int32[]", "Cast it: `mean_nll.astype(jnp.float32)`."),
     ("bits_per_byte", (jnp.ones(3), 7), {}, ValueError, "num_bytes", "have shape (3,) (that of `total_nll`)", "()", RESHAPE),
 ]

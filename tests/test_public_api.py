@@ -5,6 +5,7 @@ import ast
 import functools
 import inspect
 import operator
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -308,3 +309,10 @@ def test_a_call_inlines_in_the_caller_s_program(name):
     assert len(CORES) >= 10
     assert len(cores) <= 1
     assert all(e.params["inline"] != not_inlined for e in cores)
+
+
+def test_dir_shows_the_window_and_the_version():
+    shown = {name for name in dir(jaxent) if not name.startswith("__")}
+    assert shown == {name for name in vars(jaxent) if not name.startswith("_")}
+    assert {"__doc__", "__version__"} <= {*dir(jaxent)}
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", jaxent.__version__)

@@ -182,6 +182,17 @@ def allowed_logits(logits: Array, axis: Shape, class_where: Array | None) -> Arr
     return classes_last(logits, axis)
 
 
+def axis_index(argument: str, name: AxisName) -> Array:
+    """The index along axes that are mapped where the call is."""
+    # JAX has no question for whether a name is mapped here: it is asked by its use.
+    try:
+        return lax.axis_index(name)
+    except NameError:
+        must = "name an axis that is mapped where the call is"
+        remedy = "Call it inside `jax.shard_map` over a mesh with this axis."
+        fail(ValueError, argument, must, repr(name), remedy)
+
+
 def class_axis(name: AxisName | None, temperature: object = None) -> ClassAxis:
     """All classes, or slices of them over an axis, or axes, that is mapped here."""
     t = _options.off_at_1("temperature", temperature)
@@ -192,13 +203,7 @@ def class_axis(name: AxisName | None, temperature: object = None) -> ClassAxis:
     if not names or not all(isinstance(n, str) for n in names):
         must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
         fail(TypeError, argument, must, got, remedy)
-    # JAX has no question for whether a name is mapped here: it is asked by its use.
-    try:
-        index = lax.axis_index(name)
-    except NameError:
-        must = "name an axis that is mapped where the call is"
-        remedy = "Call it inside `jax.shard_map` over a mesh with this axis."
-        fail(ValueError, argument, must, got, remedy)
+    index = axis_index(argument, name)
     if not varying(index).issuperset(names):
         must = "name an axis of a `jax.shard_map` that checks which values vary"
         remedy = "Leave `check_vma=True`: without it gradients are summed twice."

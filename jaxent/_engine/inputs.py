@@ -79,10 +79,11 @@ def softmax_inputs(
     vocab_axis_name: AxisName | None = None,
 ) -> tuple[ClassInputs, Shape, Average]:
     """The checks that all softmax losses share; class axes and the mean come after."""
+    _checks.in_order(("logits", "labels"), logits, labels)
     x = _checks.floats("logits", logits)
     axes, shape = _checks.class_axes(axis, "logits", x)
     if integer:
-        y = _checks.class_ids(labels, shape, x.shape)
+        y = _checks.class_ids(labels, shape, x.shape, movable=True)
         _options.heeded(ignore_index, y)
     else:
         y = _checks.distributions("labels", labels, x, "logits")

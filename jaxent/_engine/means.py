@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .._types import AxisName, Reduction, Shape
+from .class_axis import axis_index
 from .exact import computing_dtype, widen, widen_both
 from .labels import drop, kept
 from .placement import placed_as
@@ -56,6 +57,8 @@ def reduced(
     num_segments: int | None = None,
 ) -> Array:
     """Values of a shape, of which some are kept, as the reduction says."""
+    if axis_name is not None:
+        axis_index("axis_name", axis_name)
     if reduction == "sequence_mean":
         hit = None
         if segments is not None:

@@ -30,7 +30,7 @@ from .._engine.pair_losses import (
 from .._engine.placement import by_first_axis, placed_as, taken, whole
 from .._engine.statistics import log_normalizer
 from .._errors import fail
-from .._types import Number, Reduction
+from .._types import Number, Reduction, Shape
 from .candidates import Candidates, renumbered
 
 
@@ -65,9 +65,22 @@ def given_columns(
     """The checks that all sampled losses share; the mean comes second."""
     head = linear_head(hidden, classifier, bias)
     batch = head.hidden.shape[:-1]
-    y = _checks.several_class_ids(labels, batch)
+    y = _several_class_ids(labels, batch)
     keep, average = positions(batch, where, weights, reduction)
     return SampledInputs(head, y, _checked(candidates, y), keep), average
+
+
+def _several_class_ids(labels: ArrayLike, batch: Shape) -> Array:
+    """Class ids, one a position or, on a last axis, several."""
+    labels = _checks.integers("labels", labels)
+    if labels.size == 0 < math.prod(batch) or batch not in (
+        labels.shape,
+        labels.shape[:-1],
+    ):
+        must = f"have shape {batch}, or that with the labels of a position last"
+        remedy = "Give each position one class id, or the same number of them."
+        fail(ValueError, "labels", must, labels.shape, remedy)
+    return labels
 
 
 def _checked(candidates: Candidates, labels: Array) -> Candidates:

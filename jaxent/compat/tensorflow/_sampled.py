@@ -227,7 +227,7 @@ def _key(key: Array | None) -> Array:
     if key is None:
         remedy = "Pass a key such as `jax.random.key(0)`, or `sampled_values`."
         fail(ValueError, "key", "be a JAX random key", key, remedy)
-    return _checks.key("key", key)
+    return _options.key("key", key)
 
 
 def _drawn(

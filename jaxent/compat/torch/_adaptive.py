@@ -94,7 +94,7 @@ def adaptive_log_softmax(
 
     Source: torch 2.13, torch/nn/modules/adaptive.py; Grave et al. (2017).
     """
-    key = _checks.key("key", key)
+    key = _options.key("key", key)
     in_features = _options.count("in_features", in_features, 1)
     ends = _ends(cutoffs, _options.count("n_classes", n_classes, 2))
     cutoffs, divisor = ends[1:-1], _divisor(div_value)
@@ -136,7 +136,9 @@ def _divisor(div_value: float) -> float:
         remedy = "Shapes depend on it: it is fixed when the call is traced."
         fail(TypeError, "div_value", "be one Python number", value, remedy)
     if value <= 0:
-        fail(ValueError, "div_value", "be above 0", value, _options.FORMULA)
+        fail(
+            ValueError, "div_value", "be above 0", value, _options.meaning("div_value")
+        )
     return float(value)
 
 
