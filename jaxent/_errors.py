@@ -116,6 +116,19 @@ def noted(note: str) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def on_its_chip(implementation: str) -> Iterator[None]:
+    """What JAX says of kernels of another device, told as all else is."""
+    try:
+        yield
+    except ValueError as error:
+        if "interpret mode" not in str(error):
+            raise
+        chip = "a TPU" if implementation == "pallas_tpu" else "a Hopper GPU"
+        must, remedy = f"be one of this device: it needs {chip}", 'Use "xla".'
+        fail(NotImplementedError, "implementation", must, repr(implementation), remedy)
+
+
 @overload
 def door(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload

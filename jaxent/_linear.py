@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from . import _checks, _options
 from ._engine.linear import linear_head
 from ._engine.softmax_statistics import SoftmaxStatistics
-from ._errors import door
+from ._errors import door, on_its_chip
 from ._heads.chunks import Shared
 from ._heads.given import given_head
 from ._heads.kernels.fused_head import chosen
@@ -132,9 +132,10 @@ def linear_softmax_cross_entropy(
             kernels, head, softcap=shared.softcap, memory=memory,
             smoothing=shared.label_smoothing is not None,
         )  # fmt: skip
-        return kernel_cross_entropy(
-            given, shared, settings=settings, reduction=reduction, how=how
-        )
+        with on_its_chip(kernels):
+            return kernel_cross_entropy(
+                given, shared, settings=settings, reduction=reduction, how=how
+            )
     rows = cross_entropy_and_statistics_rows if statistics else cross_entropy_rows
     loss, s = reduced_jit(
         given, shared, settings=settings, reduction=reduction, loss=rows

@@ -133,6 +133,8 @@ MISTAKES = [
     ("linear_softmax_loss", (lambda s: s.nll, X, X, Y), {"has_aux": True}, ValueError, "function", "return (losses, aux) with has_aux=True", "one array", "Return both, or leave has_aux out."),
     ("linear_softmax_loss", (lambda s: s.nll - s.nll.mean(), X, X, Y), {}, ValueError, "function", "keep the positions apart: it is called on some of them at a time", "one that mixes them, by reduce_sum", "Use `linear_softmax_statistics`, and any function of all positions."),
     ("linear_softmax_loss", (lambda s, a: s.nll, X, X, Y, Y[:3]), {}, ValueError, "data", "have shape (8, ...): an entry for each position", "(3,)", "What all positions share, the function closes over."),
+    (FUSED, (X, X, Y), TPU, NotImplementedError, "implementation", "be one of this device: it needs a TPU", "'pallas_tpu'", 'Use "xla".'),
+    (FUSED, (HALF, HALF, Y), GPU, NotImplementedError, "implementation", "be one of this device: it needs a Hopper GPU", "'pallas_gpu'", 'Use "xla".'),
     (FUSED, (X, X, Y), GPU, NotImplementedError, "hidden", 'be bfloat16 or float16 with implementation="pallas_gpu"', "float32[8, 5]", 'Tensor cores round float32 to 10 bits (TF32): use "xla".'),
     (FUSED, (HALF, X, Y), GPU, NotImplementedError, "classifier", 'be bfloat16, as `hidden` is, with implementation="pallas_gpu"', "float32[8, 5]", "Tensor cores multiply like by like: cast one of them."),
     (FUSED, (HALF, HALF, Y), GPU | {"memory": 4095}, ValueError, "memory", 'be at least 4096 bytes with implementation="pallas_gpu"', "4095", "That is the gradient of 256 logits a position."),
