@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options, _values
+from . import _options, _values
 from ._engine.linear import linear_head, two_heads
 from ._engine.top_k import top_k_inputs
 from ._errors import door

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entropy, cross-entropy and Jensen–Shannon divergence, in nats or another base.
-
-The last is the entropy of a mixture less the mean of its parts' entropies.
-"""
+"""Entropy, cross-entropy and Jensen–Shannon divergence, in nats or another base."""
 
 from jax import Array
 from jax.typing import ArrayLike
@@ -58,8 +55,8 @@ def entropy(
     axes, shape = _checks.class_axes(axis, "probs", p)
     keep, average = positions(shape, where, weights, reduction)
     _values.within("probs", p, _values.UNIT, keep, axes)
-    unit = _options.unit(base)
-    return average(cross_entropy_of_probs(p, None, keep, axis=axes, unit=unit))
+    value = cross_entropy_of_probs(p, None, keep, axis=axes, unit=_options.unit(base))
+    return average(value)
 
 
 @door
@@ -188,8 +185,7 @@ def cross_entropy_from_logits(
       TypeError: logits that are not floats.
       ValueError: shapes that differ, an axis that does not fit, or a bad base.
     Example:
-      >>> p_logits, q_logits = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
-      >>> jaxent.cross_entropy_from_logits(p_logits, q_logits)
+      >>> jaxent.cross_entropy_from_logits(jnp.array([1.0, 0]), jnp.array([0.0, 1]))
       Array(1.0443, dtype=float32)
 
     Source: Cover & Thomas (2006), Elements of Information Theory, §2.3.
@@ -269,8 +265,7 @@ def js_divergence_from_logits(
 ) -> Float[Array, "..."]:
     """Jensen–Shannon divergence of softmax(p_logits) and softmax(q_logits).
 
-    As `js_divergence`, with the ratio of the two taken from the logits, so that it
-    stays accurate however near they are.
+    As `js_divergence`, with the ratio of the two from the logits: accurate if near.
 
     Args:
       p_logits: logits of p; −inf forbids a class.

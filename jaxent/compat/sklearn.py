@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -217,7 +216,7 @@ def _listed(argument: str, x: Any) -> list:
     """A list of labels, or of rows, of an array or any sequence."""
     unknown = isinstance(x, (Tracer, str, bytes, dict, set))
     if hasattr(x, "__array__") and not unknown:
-        x = np.asarray(x).tolist()
+        x = x.__array__().tolist()
     made = None if unknown else x
     if not isinstance(made, Iterable):
         remedy = "Pass a list or an array, known while tracing, of one label each."
