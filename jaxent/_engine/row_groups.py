@@ -73,10 +73,18 @@ def _unbits(a: Array, dtype: jnp.dtype) -> Array:
 
 def _group_size(count: int, classes: int) -> int:
     """How many of `count` rows to take together: a divisor of it, or all."""
-    most = max(GROUP // max(classes, 1), 1)
     # Fewer logits are in the cache anyway. Where no divisor is near, all rows at once.
-    if count * classes >= 4 * GROUP:
+    if is_known(count * classes) and count * classes >= 4 * GROUP:
+        most = max(GROUP // classes, 1)
         for size in range(most, most // 4, -1):
             if count % size == 0:
                 return size
     return count
+
+
+def is_known(length: int) -> bool:
+    """Whether a length is a number, and not a symbol that `jax.export` has for it.
+
+    With a symbol one can calculate, but not decide.
+    """
+    return isinstance(length, int)

@@ -13,7 +13,6 @@ costs. Read `losses` next, for the functions that are run on the chunks.
 """
 
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -25,7 +24,7 @@ from .._engine.exact import computing_dtype, widen
 from .._engine.linear import Head, logits_of, matmul
 from .._engine.placement import aligned, spread_over, varying
 from .._types import PyTree
-from .chunks import Plan, Rows, Shared, plan_chunks, scan
+from .chunks import Plan, Rows, Shared, quartered, scan
 
 ChunkLoss = Callable[[tuple[Array, ...], Rows, Shared], tuple[Array, PyTree]]
 """(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar, and
@@ -55,10 +54,7 @@ def _chunked_sum(loss, plan, heads, arrays, shared, rows):
     rows = rows.with_differentiable(arrays)
     # Large chunks are there so that the classifier's gradient is seldom added to. An
     # evaluation has none: a quarter of the rows is as fast, in a quarter of the memory.
-    heads, fit = _multiplied(heads), math.ceil(plan.size / 4)
-    plan = plan_chunks(
-        rows.keep.shape[0], fit, compact=plan.compact, devices=plan.devices
-    )
+    heads, plan = _multiplied(heads), quartered(plan, rows.keep.shape[0])
 
     def body(total, chunk):
         hiddens, rows = chunk

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positions, cut into chunks, and the loop over these."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import min_dim
 
 from .._engine.class_axis import WHOLE, ClassAxis
 from .._engine.placement import zeros_of
+from .._engine.row_groups import is_known
 from .._types import Number
 
 
@@ -66,11 +67,29 @@ def plan_chunks(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
     which is a copy: on a mesh XLA would even gather the rows for it. It would gather
     them to reorder them too, so that there dropped rows are not put last.
     """
-    chunks = max(math.ceil(rows / max(fit, 1)), 1)
+    compact = compact and devices == 1
+    if not is_known(rows):
+        # All but the last are full then: symbols are to stay simple, for JAX to reason
+        # with them and to lower each line that they are in.
+        return Plan(min_dim(rows, fit), over(rows, fit), compact, devices)
+    chunks = max(over(rows, max(fit, 1)), 1)
     limit = 4 * chunks if devices > 1 else chunks + chunks // 4
     even = (k for k in range(chunks, limit + 1) if rows % (k * devices) == 0)
-    chunks, compact = next(even, chunks), compact and devices == 1
-    return Plan(math.ceil(rows / chunks), chunks, compact, devices)
+    chunks = next(even, chunks)
+    return Plan(over(rows, chunks), chunks, compact, devices)
+
+
+def quartered(plan: Plan, rows: int) -> Plan:
+    """A quarter of the rows a chunk, or the same plan where they are not known."""
+    if not is_known(rows):
+        return plan
+    fit, compact, devices = over(plan.size, 4), plan.compact, plan.devices
+    return plan_chunks(rows, fit, compact=compact, devices=devices)
+
+
+def over(count: int, size: int) -> int:
+    """How many of a size it takes to hold the count; of symbolic lengths too."""
+    return -(-count // size)
 
 
 def scan(body, start, heads, rows, plan):
@@ -113,8 +132,7 @@ def _split(x: Array, order: Array | None, plan: Plan) -> Array:
     """
     if order is not None:
         x = x[order]
-    padding = plan.size * plan.chunks - x.shape[0]
-    x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+    x = of_length(x, plan.size * plan.chunks)
     if order is not None:
         return x.reshape(plan.chunks, plan.size, *x.shape[1:])
     return x.reshape(plan.size, plan.chunks, *x.shape[1:]).swapaxes(0, 1)
@@ -123,5 +141,13 @@ def _split(x: Array, order: Array | None, plan: Plan) -> Array:
 def _join(y: Array, back: Array | None, n: int) -> Array:
     """The inverse of `_split`."""
     if back is None:
-        return y.swapaxes(0, 1).reshape(-1, *y.shape[2:])[:n]
-    return y.reshape(-1, *y.shape[2:])[:n][back]
+        return of_length(y.swapaxes(0, 1).reshape(-1, *y.shape[2:]), n)
+    return of_length(y.reshape(-1, *y.shape[2:]), n)[back]
+
+
+def of_length(x: Array, length: int) -> Array:
+    """x, its first axis cut off or filled with zeros; of which may not be known yet."""
+    if length == x.shape[0]:
+        return x
+    last = (0, length - x.shape[0], 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), [last, *[(0, 0, 0)] * (x.ndim - 1)])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the fused heads are given: checked at the door, laid out for the engine."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -99,7 +100,7 @@ def _plan(heads: tuple[Head, ...], memory: int | str | None, *, compact: bool) -
         must = f"be at least {row} bytes, the logits of one position and their gradient"
         remedy = "Raise it, or leave it out."
         fail(ValueError, "memory", must, memory, remedy)
-    positions = heads[0].hidden.size // heads[0].hidden.shape[-1]
+    positions = math.prod(heads[0].hidden.shape[:-1])
     devices = spread_over(heads[0].hidden)
     return plan_chunks(positions, budget // row, compact=compact, devices=devices)
 

@@ -24,7 +24,7 @@ from .._engine.softmax_statistics import SoftmaxStatistics
 from .._errors import fail, noted, outside
 from .._types import PyTree
 from .apart import mixing, traced
-from .chunks import Rows, Shared
+from .chunks import Rows, Shared, of_length, over
 from .explicit import is_placed
 from .given import HeadInputs
 from .losses import statistics_rows
@@ -117,20 +117,21 @@ def _own_rows(
     floats, others = iter(rows.floats), iter(rows.others)
     data = [next(floats if is_float else others) for is_float in own.is_float]
     size, dtype = rows.keep.shape[0], statistics.nll.dtype
-    blocks = math.ceil(size / own.block)
+    blocks = over(size, own.block)
     first = jnp.argmax(rows.keep)
 
     def cut(x: Array) -> Array:
         # What is dropped, or fills a block, is taken for a position that is kept: its
         # gradient is then 0 times a number, and not times what the function makes of 0.
-        keep = rows.keep.reshape(-1, *(1,) * (x.ndim - 1))
-        x = jnp.where(keep, x, jnp.broadcast_to(x[first], x.shape))
-        filled = [(0, blocks * own.block - size)] + [(0, 0)] * (x.ndim - 1)
-        x = jnp.pad(x, filled, mode="edge")
+        keep, each = (of_length(a, blocks * own.block) for a in (rows.keep, x))
+        keep = keep.reshape(-1, *(1,) * (x.ndim - 1))
+        x = jnp.where(keep, each, jnp.broadcast_to(x[first], each.shape))
         return x.reshape(blocks, own.block, *x.shape[1:])
 
     given = jax.tree.map(cut, (statistics, *data))
     result = jax.vmap(lambda *block: own.function(*block, *shared.constants))(*given)
-    result = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], result)
+    result = jax.tree.map(
+        lambda x: of_length(x.reshape(-1, *x.shape[2:]), size), result
+    )
     losses, aux = result if own.has_aux else (result, ())
     return losses.astype(dtype), aux

@@ -181,9 +181,13 @@ def draw_ids(law: Law, key: Array, sizes: Sizes) -> tuple[Array, Array]:
 def first_ones(x: Array) -> Array:
     """Which elements equal none before them."""
     order = jnp.argsort(x, stable=True)
-    differs = x[order][1:] != x[order][:-1]
-    differs = jnp.concatenate([jnp.ones(1, bool), differs])
-    return jnp.zeros(x.shape, bool).at[order].set(differs, unique_indices=True)
+    first = differs(x[order])
+    return jnp.zeros(x.shape, bool).at[order].set(first, unique_indices=True)
+
+
+def differs(x: Array) -> Array:
+    """Which elements are not as the one before them."""
+    return jnp.concatenate([jnp.ones(1, bool), x[1:] != x[:-1]])
 
 
 def expected_count(prob: Array, count: int, tries: Array) -> Array:
@@ -280,10 +284,11 @@ def renumbered(
     """Ids of the classes involved, each once; labels and candidates as places in it."""
     both = whole(labels).ravel(), whole(candidates.ids)
     ids = jnp.concatenate([in_range_or_end(x, num_classes) for x in both])
-    rows, places = jnp.unique(
-        ids, size=ids.size, fill_value=num_classes, return_inverse=True
-    )
-    places = places.astype(jnp.int32)
+    # As `jnp.unique`, which has to know how many there are.
+    order = jnp.argsort(ids)
+    place = jnp.cumsum(differs(ids[order]), dtype=jnp.int32) - 1
+    rows = jnp.full_like(ids, num_classes).at[place].set(ids[order])
+    places = jnp.zeros_like(ids).at[order].set(place, unique_indices=True)
     own, drawn = places[: labels.size], places[labels.size :]
     own = placed_as(labels, own.reshape(labels.shape))
     return rows, own, candidates._replace(ids=drawn)
