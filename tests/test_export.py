@@ -30,7 +30,8 @@ def exported(f, *examples):
     lengths = dict(zip(PRIMES, jax.export.symbolic_shape("n, m"), strict=True))
 
     def spec(x):
-        return jax.ShapeDtypeStruct([lengths.get(k, k) for k in x.shape], x.dtype)
+        dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+        return jax.ShapeDtypeStruct([lengths.get(k, k) for k in x.shape], dtype)
 
     specs = jax.tree.map(spec, examples)
     program = jax.export.export(jax.jit(f), platforms=PLATFORMS)(*specs)

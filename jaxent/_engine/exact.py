@@ -134,7 +134,8 @@ def _weighted_jvp(primals, tangents):
 @jax.custom_jvp
 def xlogy(x: Array, y: Array) -> Array:
     """x·log y with 0·log 0 = 0, a constant: there its derivatives are 0 too."""
-    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * log(y))
+    # Of 1, and not chosen after: a NaN that is not chosen is still one to checks.
+    return x * log(jnp.where((x == 0) & ~jnp.isnan(y), 1, y))
 
 
 @xlogy.defjvp
@@ -149,7 +150,7 @@ def _xlogy_jvp(primals, tangents):
 @jax.custom_jvp
 def xlog1py(x: Array, y: Array) -> Array:
     """x·log(1 + y), with 0·log 0 = 0 as in `xlogy`."""
-    return jnp.where((x == 0) & ~jnp.isnan(y), 0, x * log1p(y))
+    return x * log1p(jnp.where((x == 0) & ~jnp.isnan(y), 0, y))
 
 
 @xlog1py.defjvp

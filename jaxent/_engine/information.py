@@ -63,14 +63,15 @@ class _Difference(NamedTuple):
 def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
     a, b = rounded(a), rounded(b)
     p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
-    raw, low = difference(b, a)
+    settled = p == 0
+    raw, low = difference(*(jnp.where(settled, 0, x) for x in (b, a)))
     # Centred at the likeliest class first: what an offset between a and b rounds off
     # b − a is in `low`, and taking one b − a from another is exact where they are near.
     top = one_hot(classes.top(p), p, classes)
     shift, shift_low = (
         classes.sum(jnp.where(top, x, 0), keepdims=True) for x in (raw, low)
     )
-    raw = classes.scaled(jnp.where(p == 0, 0, (raw - shift) + (low - shift_low)))
+    raw = classes.scaled(jnp.where(settled, 0, (raw - shift) + (low - shift_low)))
     mean = classes.sum(product(p, raw), keepdims=True)
     # Twice: the first mean has the rounding of Σ p, which is not quite 1.
     mean += classes.sum(product(p, raw - mean), keepdims=True)

@@ -2,7 +2,8 @@
 """Positions that are dropped, and class ids out of range, kept out of a loss."""
 
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, lax
 
 from .. import _checks
 from .class_axis import ClassAxis
@@ -37,7 +38,18 @@ def class_ids(
     if checked is not None:
         _checks.in_range(checked, ids, keep, count)
     valid = (ids >= 0) & (ids < count)
-    return jnp.where(valid, ids, -1).astype(jnp.int32), jnp.where(valid, 1.0, jnp.nan)
+    return jnp.where(valid, ids, -1).astype(jnp.int32), nan_unless(valid)
+
+
+def nan_unless(valid: Array) -> Array:
+    """A factor, float32: 1, and NaN where not valid.
+
+    Chosen as bits: a constant NaN would be found by what checks each step for one.
+    """
+    return lax.bitcast_convert_type(jnp.where(valid, ONE, NAN), jnp.float32)
+
+
+ONE, NAN = np.array([1, np.nan], np.float32).view(np.int32)
 
 
 def drop(x: Array, keep: Array | None) -> Array:

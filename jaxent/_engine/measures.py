@@ -68,8 +68,8 @@ def summed_terms(
 
 def relative_to_log_targets(log_p: Array, log_q: Array) -> Array:
     settled = (log_p == -jnp.inf) & ~jnp.isnan(log_q)
-    ratio = jnp.where(settled, 0, log_p - log_q)
-    return exp(log_p) * ratio
+    of_p, of_q = (jnp.where(settled, 0, x) for x in (log_p, log_q))
+    return exp(log_p) * (of_p - of_q)
 
 
 def js_of_probs(p: Array, q: Array, weight: ArrayLike, classes: ClassAxis) -> Array:

@@ -15,7 +15,7 @@ from .exact import phi, reciprocal
 def relative_entropy(p: Array, log_q: Array) -> Array:
     """p·(log p − log q), 0 at p = 0 whatever q is; there ∂/∂p is −log q."""
     log_p = log(jnp.where(p == 0, 1, p))
-    return jnp.where((p == 0) & ~jnp.isnan(log_q), 0, p * (log_p - log_q))
+    return p * (log_p - jnp.where((p == 0) & ~jnp.isnan(log_q), 0, log_q))
 
 
 @relative_entropy.defjvp
@@ -31,7 +31,7 @@ def _relative_entropy_jvp(primals, tangents):
 def divergence(p: Array, q: Array, ratio: Array) -> Array:
     """p·(log p − log q) + q − p = p·φ(ratio) ≥ 0, of the ratio log q − log p."""
     near = (jnp.abs(ratio) < 1) & (p != 0)
-    far = q - p - jnp.where(p == 0, 0, p * ratio)
+    far = q - p - p * jnp.where(p == 0, 0, ratio)
     return jnp.where(near, p * phi(jnp.where(near, ratio, 0)), far)
 
 

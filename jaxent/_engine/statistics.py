@@ -20,7 +20,7 @@ from jax import Array
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, log, log1p, quotient
 from .exact import Pair, difference, divided, product, rounded
-from .labels import drop
+from .labels import drop, nan_unless
 from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
 
 
@@ -85,7 +85,7 @@ def pair_of(sums: Rest) -> tuple[Pair, Array, Array]:
     m, low = difference(label_logit, others)
     # +inf, rounded to the largest float, is no logit: nothing is a number then.
     infinite = jnp.maximum(sums.largest, label_logit) >= jnp.finfo(m.dtype).max
-    m = jnp.where(infinite, jnp.nan, m)
+    m *= nan_unless(~infinite).astype(m.dtype)
     if sums.classes.temperature is not None:
         m, low = divided(m, low, jnp.asarray(sums.classes.temperature, m.dtype))
     ahead = m >= 0

@@ -19,7 +19,7 @@ from .. import _checks, _options
 from .._engine.elementary import log
 from .._engine.exact import computing_dtype
 from .._engine.inputs import Average, ClassInputs, positions
-from .._engine.labels import class_ids, drop
+from .._engine.labels import class_ids, drop, nan_unless
 from .._engine.linear import Head, linear_head, matmul
 from .._engine.pair_losses import (
     binary_cross_entropy_of,
@@ -31,7 +31,7 @@ from .._engine.placement import by_first_axis, placed_as, taken, whole
 from .._engine.statistics import log_normalizer
 from .._errors import fail
 from .._types import Number, Reduction, Shape
-from .candidates import Candidates, renumbered
+from .candidates import Candidates, in_range_or_end, renumbered
 
 
 class SampledInputs(NamedTuple):
@@ -148,12 +148,19 @@ def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
 
     # One gather, so that the gradient is one array; each row in it once, so that a half
     # type's adds up in float32.
+    unknown = jnp.any(ids < 0) | jnp.any(
+        in_range_or_end(candidates.ids, count) == count
+    )
     rows, ids, candidates = renumbered(ids, candidates, num_classes=count)
     dtype = computing_dtype(hidden, classifier)
+    # A row that is no class stands for all such ids, NaN, or fills up.
+    known = nan_unless((rows < count) | ~unknown).astype(dtype)
 
     def read(x: Array) -> Array:
-        how = {"mode": "fill", "fill_value": jnp.nan, "indices_are_sorted": True}
-        return taken(x, rows, **how).astype(dtype)
+        how = {"mode": "fill", "fill_value": 0, "indices_are_sorted": True}
+        found = taken(x, rows, **how).astype(dtype)
+        factor = known.reshape(-1, *(1,) * (x.ndim - 1))
+        return found * jnp.broadcast_to(factor, found.shape)
 
     table = read(classifier)
     hidden = drop(hidden.reshape(-1, width).astype(dtype), keep)
@@ -171,7 +178,8 @@ def _without_log_q(columns: Columns) -> Columns:
 
     def log_of(counts: Array) -> Array:
         counts = counts.astype(columns.true.dtype)
-        return log(jnp.where(counts > 0, counts, jnp.nan))
+        drawn = counts > 0
+        return log(jnp.where(drawn, counts, 1)) * nan_unless(drawn).astype(counts.dtype)
 
     _, own, drawn = columns.candidates
     return columns._replace(

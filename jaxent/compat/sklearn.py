@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from .. import _checks, _options
 from .._engine.exact import widen
+from .._engine.labels import nan_unless
 from .._engine.sums import one_hot
 from .._errors import door, fail, shown
 from .._probabilities import categorical_cross_entropy
@@ -197,7 +198,9 @@ def _traced_targets(y_true: Array, declared: list | None, p: Array) -> Array:
     _count(classes, declared, p)
     names = _names(classes).astype(y_true.dtype)
     hit = y_true[:, None] == names[None]
-    return jnp.where(jnp.any(hit, axis=1, keepdims=True), hit.astype(p.dtype), jnp.nan)
+    known = nan_unless(jnp.any(hit, axis=1, keepdims=True)).astype(p.dtype)
+    # Added: of a product with a boolean XLA makes a select, and 0 of 0·NaN.
+    return hit.astype(p.dtype) + jnp.broadcast_to(known - 1, hit.shape)
 
 
 def _names(classes: Any) -> Array:
