@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, LOSSES
+from cases import CASES, CROSS_ENTROPY, LOSSES
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -20,6 +20,7 @@ import jaxent
 
 MESH = jax.make_mesh((2, 2), ("data", "classes"), axis_types=(AxisType.Explicit,) * 2)
 BATCH, COUNT, WIDTH = (2, 4), 8, 6
+ROWS, LENGTH, CLASSES = (2, "data"), (4, "classes"), (8, "classes")
 
 
 def floats(*shape):
@@ -30,6 +31,7 @@ def ids(*shape):
     return np.random.default_rng(1).integers(COUNT, size=shape).astype(np.int32)
 
 
+AXES = "softmax_cross_entropy-axes", f"{CROSS_ENTROPY}-axes"
 KEEP = np.arange(8).reshape(BATCH) % 3 != 1
 HEAD = {
     "hidden": floats(*BATCH, WIDTH), "classifier": floats(COUNT, WIDTH),
@@ -80,13 +82,15 @@ def renumber(labels, ids, true, drawn):
 def calls():
     """(name, function of arrays by name, arrays)."""
     for case in CASES:
-        if case.tag not in ("", "together", "axes", "pos_weight"):
-            continue  # of the same types
+        # What the other options, and the axes of a measure, add is of the same types.
+        if case.tag not in ("", "together", "pos_weight") and case.name not in AXES:
+            continue
         args, options = case.example(BATCH, COUNT, "float32", "unit")
         names = LOSSES[case.function].arrays
         arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
         fixed = {k: v for k, v in options.items() if k not in arrays}
         given = dict(zip(names, args, strict=True)) | arrays
+        given = {k: x.astype("float32") if is_float(x) else x for k, x in given.items()}
         yield case.name, of(case.call, *names, **fixed), given
     logits = {"logits": floats(*BATCH, COUNT), "labels": ids(*BATCH)}
     yield "statistics", of(jaxent.softmax_statistics, *logits), logits
@@ -161,20 +165,25 @@ def calls():
     yield "renumber", renumber, given
 
 
-def one_axis(arrays):
-    """Each array divided along each axis, alone."""
+def alone(arrays):
+    """Each array divided along each axis, and all along one alike."""
     for name, x in arrays.items():
         for axis in range(x.ndim):
             if x.shape[axis] % 2 == 0:
                 yield {name: P(*[None] * axis, "data")}
+    for lengths in ([ROWS], [LENGTH], [CLASSES]):
+        yield divided(arrays, lengths)
 
 
-def all_axes(arrays):
-    """All arrays divided, as trainers do."""
-    rows, length = (BATCH[0], "data"), (BATCH[1], "classes")
-    classes = COUNT, "classes"
-    for lengths in ([rows], [length], [rows, length], [classes], [rows, classes]):
-        yield {k: first_of_each(lengths, x.shape) for k, x in arrays.items()}
+def together(arrays):
+    """All arrays divided along two axes, as trainers do."""
+    for lengths in ([ROWS, LENGTH], [ROWS, CLASSES]):
+        yield divided(arrays, lengths)
+
+
+def divided(arrays, lengths):
+    """Where all arrays are divided along their axes of these lengths."""
+    return {k: first_of_each(lengths, x.shape) for k, x in arrays.items()}
 
 
 def first_of_each(lengths, shape):
@@ -227,9 +236,9 @@ def traced(function, arrays, place):
 @pytest.mark.parametrize(("call", "arrays"), CALLS)
 def test_arguments_may_lie_anywhere(call, arrays):
     here = jax.tree.map(jnp.shape, jax.eval_shape(call, **arrays))
-    for place in one_axis(arrays):
+    for place in alone(arrays):
         assert jax.tree.map(jnp.shape, traced(call, arrays, place)) == here
-    for place in all_axes(arrays):
+    for place in together(arrays):
         (_, out), slopes = traced(with_gradient(call), arrays, place)
         assert jax.tree.map(jnp.shape, out) == here
         for name, slope in slopes.items():
@@ -253,7 +262,7 @@ FEW = (
 def test_values(call, arrays):
     run = jax.jit(with_gradient(call))
     expected = run(**arrays)
-    *_, both = all_axes(arrays)
+    *_, both = together(arrays)
     first = next(iter(arrays))
     for place in (both, {first: P("data")}):
         given = {
