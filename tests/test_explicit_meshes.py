@@ -6,6 +6,7 @@ nothing is compiled; `test_values` has what comes out, of a few.
 """
 
 import functools
+import inspect
 import re
 
 import jax
@@ -93,7 +94,7 @@ def calls():
         given = {k: x.astype("float32") if is_float(x) else x for k, x in given.items()}
         yield case.name, of(case.call, *names, **fixed), given
     logits = {"logits": floats(*BATCH, COUNT), "labels": ids(*BATCH)}
-    yield "statistics", of(jaxent.softmax_statistics, *logits), logits
+    yield "softmax_statistics", of(jaxent.softmax_statistics, *logits), logits
     for reduction in ("none", "weighted_mean", "nonzero_mean"):
         call = of(jaxent.reduce, "values", reduction=reduction)
         yield f"reduce-{reduction}", call, VALUES
@@ -103,15 +104,19 @@ def calls():
     yield "WeightedMean", of(jaxent.WeightedMean.from_values, "values"), VALUES
     segments = VALUES | {"segment_ids": ids(*BATCH) % 3}
     call = of(jaxent.reduce, "values", reduction="sequence_mean")
-    yield "sequence_mean", call, VALUES
-    yield "sequence_mean-segments", call, segments
+    yield "reduce-sequence_mean", call, VALUES
+    yield "reduce-segments", call, segments
     call = of(jaxent.segment_means, "values", "segment_ids", num_segments=4)
     yield "segment_means", call, segments
     call = of(
         jaxent.softmax_cross_entropy_with_integer_labels, *logits,
         reduction="weighted_mean", temperature=0.5,
     )  # fmt: skip
-    yield "weights", call, logits | {"where": KEEP, "weights": floats(*BATCH)}
+    yield (
+        f"{CROSS_ENTROPY}-weights",
+        call,
+        logits | {"where": KEEP, "weights": floats(*BATCH)},
+    )
     yield "perplexity", jaxent.perplexity, {"mean_nll": floats(*BATCH)}
     sizes = {"total_nll": floats(*BATCH), "num_bytes": ids(*BATCH)}
     yield "bits_per_byte", jaxent.bits_per_byte, sizes
@@ -124,17 +129,33 @@ def calls():
     order = "hidden", "classifier", "labels"
     given = LINEAR | {"class_weights": floats(COUNT)}
     call = of(jaxent.linear_softmax_cross_entropy, *order, **fixed)
-    yield "linear", call, given
+    yield "linear_softmax_cross_entropy", call, given
     call = of(jaxent.linear_softmax_statistics, *order, memory=FOUR_ROWS)
-    yield "linear statistics", call, HEAD
+    yield "linear_softmax_statistics", call, HEAD
     call = of(own_loss, *order, memory=FOUR_ROWS)
-    yield "linear loss", call, LINEAR | {"data": floats(*BATCH)}
+    yield "linear_softmax_loss", call, LINEAR | {"data": floats(*BATCH)}
     student = {"student_hidden": HEAD["hidden"], "student": HEAD["classifier"]}
     teacher = {"teacher_hidden": 2 * HEAD["hidden"], "teacher": HEAD["classifier"]}
     two = student | teacher
     given = two | {"student_bias": HEAD["bias"], "where": KEEP}
     fixed["memory"] *= 2
-    yield "linear KL", of(jaxent.linear_kl_divergence, *two, **fixed), given
+    for f in (jaxent.linear_kl_divergence, jaxent.linear_js_divergence):
+        yield f.__name__, of(f, *two, **fixed), given
+    entries = {
+        "ids": np.argsort(floats(*BATCH, COUNT))[..., :2].astype(np.int32),
+        "log_probs": -floats(*BATCH, 2) - 1, "tail_log_prob": -floats(*BATCH) - 1,
+        "where": KEEP, "weights": floats(*BATCH),
+    }  # fmt: skip
+    order, f = ("logits", "ids", "log_probs"), jaxent.kl_divergence_from_top_k
+    yield f.__name__, of(f, *order), entries | {"logits": floats(*BATCH, COUNT)}
+    given = {k: HEAD[k] for k in ("hidden", "classifier", "bias")}
+    order, f = (*order[1:],), jaxent.linear_kl_divergence_from_top_k
+    call = of(f, "hidden", "classifier", *order, **fixed)
+    yield f.__name__, call, given | entries
+    f = jaxent.linear_sigmoid_binary_cross_entropy
+    call = of(f, "hidden", "classifier", "labels", **fixed)
+    several = {"labels": entries["ids"], "pos_weight": floats(COUNT)}
+    yield f.__name__, call, LINEAR | several
 
     for several in ((), (2,)):
         labels = {"labels": ids(*BATCH, *several), "true": floats(*BATCH, *several)}
@@ -245,13 +266,25 @@ def test_arguments_may_lie_anywhere(call, arrays):
             assert slope.shape == arrays[name].shape
 
 
+def test_every_function_is_tried():
+    tried = {c.id.split("-")[0] for c in CALLS} | {"explain"}  # which reads lists
+    rooms = vars(jaxent), vars(jaxent.samplers)
+    public = {k for room in rooms for k, f in room.items() if is_door(f)}
+    assert public <= tried
+
+
+def is_door(f):
+    return inspect.isfunction(f) and hasattr(f, "__wrapped__")
+
+
 FEW = (
     "softmax_cross_entropy-together",
     "js_divergence",
     "reduce-axis",
-    "sequence_mean-segments",
+    "reduce-segments",
     "next_token_labels",
-    "linear",
+    "linear_softmax_cross_entropy",
+    "kl_divergence_from_top_k",
     "sampled_softmax_cross_entropy-2",
     "learned_unigram-True",
 )

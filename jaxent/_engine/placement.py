@@ -102,6 +102,12 @@ def placed_as(like: Array, x: Array) -> Array:
     return x if spec_of(x) == spec else placed(x, mesh_of(like), spec)
 
 
+def by_position(logits: Array, x: Array) -> Array:
+    """x, divided along the positions as the logits are, and along nothing else."""
+    spec = spec_of(logits)[:-1] + (None,) * (x.ndim - logits.ndim + 1)
+    return x if spec_of(x) == spec else placed(x, mesh_of(logits), spec)
+
+
 def whole(x: Array) -> Array:
     """x, all of it on every device, where it was divided explicitly."""
     return placed(x, mesh_of(x), ()) if is_sharded(x) else x

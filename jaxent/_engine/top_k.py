@@ -24,7 +24,7 @@ from .elementary import exp, expm1, log
 from .exact import as_logits, computing_dtype, product
 from .information import kl_of_logits
 from .labels import class_ids, drop
-from .placement import is_sharded
+from .placement import by_position, is_sharded, placed_as
 from .ratios import change, divergence
 from .statistics import class_pairs, log_total
 from .sums import one_hot
@@ -167,7 +167,8 @@ def top_k_divergence(
     tail: str,
 ) -> Array:
     """The dense loss, of what `top_k_inputs` gave."""
-    ids, log_probs, *rest = given
+    ids, log_probs, *rest = (by_position(x, a) for a in given)
+    keep = None if keep is None else placed_as(x, keep)
     ids = entry_ids(checked, ids, keep, classes.count(x.shape[-1]))
     tail_log_prob = drop(rest[0], keep) if rest else None
     return divergence_of_entries(x, ids, log_probs, tail_log_prob, classes, tail=tail)
