@@ -154,6 +154,22 @@ CALLS = {
     "linear_kl_divergence": lambda h, w, b, g, y, keep, key: (
         jaxent.linear_kl_divergence(h, w, 2 * h, w, memory=MEMORY, reduction="none")
     ),
+    "linear_js_divergence": lambda h, w, b, g, y, keep, key: (
+        jaxent.linear_js_divergence(h, w, 2 * h, w, memory=2 * MEMORY)
+    ),
+    "linear_sigmoid_binary_cross_entropy": lambda h, w, b, g, y, keep, key: (
+        jaxent.linear_sigmoid_binary_cross_entropy(h, w, y[..., None], memory=MEMORY)
+    ),
+    "linear_kl_divergence_from_top_k": lambda h, w, b, g, y, keep, key: (
+        jaxent.linear_kl_divergence_from_top_k(
+            h, w, y[..., None], -jnp.abs(g)[..., None], memory=2 * MEMORY
+        )
+    ),
+    "kl_divergence_from_top_k": lambda h, w, b, g, y, keep, key: (
+        jaxent.kl_divergence_from_top_k(
+            h @ w.T, y[..., None], -jnp.abs(g)[..., None]
+        )
+    ),
     "sampled_softmax_cross_entropy": sampled(jaxent.sampled_softmax_cross_entropy),
     "nce_loss": sampled(jaxent.nce_loss),
     "rank_sampled_softmax_cross_entropy": sampled(
@@ -166,6 +182,9 @@ CALLS = {
         jaxent.reduce(g, where=keep, weights=h[..., 0] ** 2, reduction=reduction)
         for reduction in ("none", "mean", "weighted_mean", "nonzero_mean", "batch_mean")
     ],
+    "segment_means": lambda h, w, b, g, y, keep, key: (
+        jaxent.segment_means(g, y, num_segments=4, where=keep).value
+    ),
     "WeightedMean": lambda h, w, b, g, y, keep, key: (
         jaxent.WeightedMean.from_values(g, where=keep)
         .merge(jaxent.WeightedMean.from_values(g, weights=h[..., 0] ** 2))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
+from test_public_api import FUNCTIONS
 
 import jaxent
 
@@ -51,7 +52,7 @@ H, W = H.reshape(3, 3), W.reshape(5, 3)
 Y, KEEP = np.array([0, 4, 7]), np.array([True, True, False])
 DRAWN = jaxent.Candidates(np.arange(4), np.ones(3, np.float32), np.ones(4, np.float32))
 FORBIDS = np.where(np.arange(5) == 2, -np.inf, B).astype(np.float32)
-HEAD = {"memory": 2 * 2 * 5 * 4}
+HEAD = {"memory": 2 * 2 * 2 * 5 * 4}
 
 
 def sampled(loss, **options):
@@ -90,11 +91,35 @@ HEADS = {
     "rank_sampled_softmax_cross_entropy": sampled(
         jaxent.rank_sampled_softmax_cross_entropy, num_resampled=2, temperature=1.0
     ),
+    "linear_js_divergence": lambda h, w, b: jaxent.linear_js_divergence(
+        h, w, 2 * h, w, **HEAD
+    ),
+    "linear_sigmoid_binary_cross_entropy": lambda h, w, b: (
+        jaxent.linear_sigmoid_binary_cross_entropy(h, w, Y[:, None] % 5, bias=b, **HEAD)
+    ),
+    "linear_kl_divergence_from_top_k": lambda h, w, b: (
+        jaxent.linear_kl_divergence_from_top_k(
+            h, w, Y[:, None] % 5, -jnp.ones((3, 1)), bias=b, **HEAD
+        )
+    ),
+    "kl_divergence_from_top_k": lambda h, w, b: jaxent.kl_divergence_from_top_k(
+        h @ w.T, Y[:, None] % 5, -jnp.ones((3, 1))
+    ),
     "reduce": lambda h, w, b: jaxent.reduce(b, where=b > 9),
 }
 # A class that the bias forbids; sampled heads have to have drawn it.
 # The temperature's gradient, that nobody asked for here, is NaN then.
 FORBIDDEN = {name for name in HEADS if "softmax" in name and "sampled" not in name}
+
+
+LABELS_OR_MEANS = {
+    "bits_per_byte", "next_token_labels", "perplexity", "segment_means",
+    "smooth_labels",
+}  # fmt: skip
+
+
+def test_every_public_function_is_asked():
+    assert {*FUNCTIONS} == RICHEST.keys() | HEADS.keys() | LABELS_OR_MEANS
 
 
 def quiet(run, call, moving):

@@ -23,7 +23,7 @@ from .class_axis import ClassAxis
 from .elementary import exp, expm1, log
 from .exact import as_logits, computing_dtype, product
 from .information import kl_of_logits
-from .labels import class_ids, drop
+from .labels import class_ids, drop, nan_unless
 from .placement import by_position, is_sharded, placed_as
 from .ratios import change, divergence
 from .statistics import class_pairs, log_total
@@ -89,7 +89,7 @@ def entry_ids(
 
 def poison_of(ids: Array) -> Array:
     """The factor of a position's loss: 1, or NaN where an id is out of range."""
-    return jnp.where(jnp.any(ids == NO_CLASS, axis=-1), jnp.nan, 1.0)
+    return nan_unless(~jnp.any(ids == NO_CLASS, axis=-1))
 
 
 def listed(x: Array, ids: Array, classes: ClassAxis) -> Array:
@@ -149,7 +149,7 @@ def _student(x: Array, ids: Array, classes: ClassAxis) -> _Student:
     largest = jnp.maximum(top, below)
     # +inf, rounded to the largest float, is no logit.
     infinite = largest >= jnp.finfo(x.dtype).max
-    largest = jnp.where(infinite, jnp.nan, largest)
+    largest *= nan_unless(~infinite).astype(largest.dtype)
     rest = classes.scaled(below - largest) + jnp.where(forbids[..., 0], 0, log_others)
     logits = classes.scaled(own - largest[..., None])
     logits = jnp.concatenate([logits, rest[..., None]], axis=-1)
