@@ -16,8 +16,11 @@ EXPECTED = {
 }
 
 replace(sklearn.metrics, compat, ["log_loss"])
-# scikit-learn computes in float64.
-jax.config.update("jax_enable_x64", True)
+
+
+def pytest_configure():
+    # scikit-learn computes in float64.
+    jax.config.update("jax_enable_x64", True)
 
 
 def pytest_collection_modifyitems(items):
