@@ -218,3 +218,20 @@ def test_recorded_grokking():
         assert runs["optax", seed]["share_reported_zero"][-1] > 0.5
         assert runs["jaxent", seed]["share_reported_zero"][-1] == 0
     assert_picture(path.with_suffix(".png"))
+
+
+def test_distillation(tmp_path):
+    text = run(
+        "examples/distillation.py", "--steps", 6, "--vocabulary", 600,
+        "--batch-size", 4, "--length", 32, "--width", 16, "--student-width", 8,
+        "--k", 4, "--output", tmp_path,
+    )  # fmt: skip
+    rows = re.findall(r"^(\w[\w, ]*?)  +([\d.]+) +([\d.]+)$", text, re.MULTILINE)
+    table = {name: (float(kl), float(loss)) for name, kl, loss in rows}
+    assert len(table) == 4
+    # Hardly trained yet: every one is near what it began with, and no divergence is
+    # below 0.
+    for kl, loss in table.values():
+        assert 0 < kl < np.log(600)
+        assert loss == pytest.approx(np.log(600), rel=0.2)
+    assert_picture(tmp_path / "distillation.png")
