@@ -44,7 +44,7 @@ def number(
 ) -> float | Array:
     """A finite real scalar within bounds; a traced one is taken at its word.
 
-    `above`: its lower bound is out, which the caller sees to where it is known.
+    `above`: the lower bound is out of them.
     """
     dtype = getattr(x, "dtype", jnp.bool_)
     real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
@@ -56,8 +56,9 @@ def number(
         remedy = "Pass a Python number, or a scalar such as a schedule's value."
         fail(TypeError, argument, "be one real number", shown(x), remedy)
     value, (low, high) = float(cast(float, x)), bounds
-    if not low <= value <= high or math.isinf(value):
-        must = _values.range_of(bounds)
+    outside = not low <= value <= high or (above and value == low)
+    if outside or math.isinf(value):
+        must = _values.range_of(bounds, above=above)
         fail(ValueError, argument, must, value if scalar else x, meaning(argument))
     return value
 
@@ -163,10 +164,7 @@ def kernels(implementation: object, **only_xla: object) -> str | None:
 
 
 def positive(argument: str, x: object) -> float | Array:
-    value = number(argument, x, (0.0, math.inf), above=True)
-    if isinstance(value, float) and value == 0:
-        fail(ValueError, argument, "be above 0", x, meaning(argument))
-    return value
+    return number(argument, x, (0.0, math.inf), above=True)
 
 
 def off_at_1(argument: str, x: object) -> float | Array | None:

@@ -31,8 +31,10 @@ UNIT, UP, DOWN = (0.0, 1.0), (0.0, math.inf), (-math.inf, 0.0)
 """What probabilities, weights of classes and log-probabilities lie in."""
 
 
-def range_of(bounds: Bounds) -> str:
+def range_of(bounds: Bounds, *, above: bool = False) -> str:
     low, high = bounds
+    if above:
+        return f"be above {low:g}"
     if math.isinf(low):
         return f"be at most {high:g}"
     return f"be from {low:g} {'up' if math.isinf(high) else f'to {high:g}'}"
@@ -61,9 +63,9 @@ def scalar(argument: str, x: Array, bounds: Bounds, *, above: bool = False):
     if (call := checked(argument)) is None:
         return
     good = (x >= bounds[0]) & (x <= bounds[1]) & (abs(x) < jnp.inf)
-    must = range_of(bounds)
     if above:
-        good, must = good & (x > bounds[0]), f"be above {bounds[0]:g}"
+        good &= x > bounds[0]
+    must = range_of(bounds, above=above)
     remedy = "It is an option of the whole call."
     _name_first(call, must, ~good, x, None, remedy, "")
 

@@ -116,7 +116,7 @@ MISTAKES = [
     (FUSED, (X, X, Y[:3]), {}, ValueError, "labels", PER_LABEL, "(3,)", "Give one class id per position."),
     (FUSED, (X, X, Y), {"bias": X[0]}, ValueError, "bias", "have shape (8,) (that of `classifier[:, 0]`)", "(5,)", RESHAPE),
     (FUSED, (X, X, Y), {"softcap": 0}, ValueError, "softcap", "be above 0", "0", "Logits are kept between −softcap and softcap; None is off."),
-    (FUSED, (X, X, Y), {"softcap": -1.0}, ValueError, "softcap", "be from 0 up", "-1.0", "Logits are kept between −softcap and softcap; None is off."),
+    (FUSED, (X, X, Y), {"softcap": -1.0}, ValueError, "softcap", "be above 0", "-1.0", "Logits are kept between −softcap and softcap; None is off."),
     (FUSED, (X, X, Y), {"memory": 63}, ValueError, "memory", "be at least 64 bytes, the logits of one position and their gradient", "63", "Raise it, or leave it out."),
     (FUSED, (X, X, Y), {"memory": "64 parsecs"}, TypeError, "memory", "be a number of bytes, or text with a unit", "'64 parsecs'", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"memory": 1.5}, TypeError, "memory", "be a number of bytes, or text with a unit", "1.5", 'For example memory=2**28, or memory="256MB".'),
