@@ -160,8 +160,8 @@ def test_a_file_without_the_arrays(tmp_path, capsys):
          "`jaxent.explain(got=...)` must be a number; got 'about 12'. Give it as it "
          "was printed, such as 12.033141."),
         (("zero", [0.5]), {}, TypeError,
-         "`jaxent.explain(labels=...)` must be an array; got str. Pass a JAX or NumPy "
-         "array, or nested lists of numbers."),
+         "`jaxent.explain(labels=...)` must be an array of numbers; got str. Pass a "
+         "JAX or NumPy array, or nested lists of numbers."),
     ],
 )  # fmt: skip
 def test_mistakes(args, options, kind, message):

@@ -304,7 +304,7 @@ def test_bad_labels_are_named_under_checkify():
     must = (
         "`jaxent.nce_loss(labels=...)` must be classes that the sampler can draw "
         f"(expected count above 0); got {labels[2, 0]} at flat position 6. Its loss "
-        "and gradient are NaN. Drop it with `where`, or give the class a weight."
+        "is NaN. Drop it with `where`, or give the class a weight."
     )
     assert report(labels, never, every).startswith(must)
     assert report(labels, never, np.arange(N) != 2) is None

@@ -131,7 +131,8 @@ def numbers_of(loss):
     return {
         name: p.default or 0.125
         for name, p in loss.parameters.items()
-        if name not in loss.arrays and float in get_args(p.annotation)
+        if name not in (*loss.arrays, "temperature", "weights")
+        and float in get_args(p.annotation)
     }
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's sums, in each shape they are taken in, against NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import oracle
 import pytest
 
 from jaxent._engine import row_groups, sums
+from jaxent._engine.class_axis import WHOLE
 from jaxent._engine.statistics import pair_of
 
 SHAPE = (3, 8, 40)
@@ -49,13 +52,18 @@ def _small_groups(monkeypatch):
     assert row_groups._group_size(24, SHAPE[-1]) == 6
 
 
+def of_all(form):
+    """Of whole classes, at no temperature."""
+    return functools.partial(form, WHOLE)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
 def test_the_rest_of_the_classes(form, dtype):
     forms = {
-        "rows": sums._rest,
-        "groups": by_groups(sums._rest),
-        "one pass": sums._rest_in_one_pass,
+        "rows": of_all(sums._rest),
+        "groups": by_groups(of_all(sums._rest)),
+        "one pass": of_all(sums._rest_in_one_pass),
     }
     x = logits(dtype)
     got = jax.jit(forms[form])(x, LABELS)
@@ -72,9 +80,9 @@ def test_the_rest_of_the_classes(form, dtype):
 @pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
 def test_all_but_one_of_the_likeliest(form, dtype):
     forms = {
-        "rows": sums._top,
-        "groups": by_groups(sums._top),
-        "one pass": sums._top_in_one_pass,
+        "rows": of_all(sums._top),
+        "groups": by_groups(of_all(sums._top)),
+        "one pass": of_all(sums._top_in_one_pass),
     }
     x = logits(dtype)
     got = jax.jit(forms[form])(x)
@@ -95,7 +103,7 @@ def test_all_but_one_of_the_likeliest(form, dtype):
 def test_an_id_out_of_range_matches_no_class():
     x = logits("float32")
     largest, total = truth(x, np.zeros(SHAPE, bool))
-    for form in (sums._rest, sums._rest_in_one_pass):
+    for form in (of_all(sums._rest), of_all(sums._rest_in_one_pass)):
         got = form(x, np.full(SHAPE[:-1], -1, np.int32))
         np.testing.assert_array_equal(got.largest, largest.astype(np.float32))
         np.testing.assert_allclose(got.total, total.astype(np.float64), rtol=5e-7)
@@ -121,8 +129,8 @@ def test_rows_of_a_group(monkeypatch, count, classes, size):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("form", ["groups", "one pass"])
 def test_weights_at_and_off_the_top(form, dtype):
-    one_pass = sums._weighted_in_one_pass
-    forms = {"groups": by_groups(sums._weighted), "one pass": one_pass}
+    one_pass = of_all(sums._weighted_in_one_pass)
+    forms = {"groups": by_groups(of_all(sums._weighted)), "one pass": one_pass}
     x = logits(dtype)
     w = np.random.default_rng(2).uniform(size=SHAPE).astype(np.float32)
     w[:, :, ::4] = 0
@@ -147,11 +155,14 @@ def test_nothing_adds_up_over_infinity():
     """+inf is the largest float to the sums; what is made of them tells."""
     x = jnp.array([[0.0, jnp.inf, 1.0], [jnp.inf, 0.0, jnp.inf]])
     sums_of = [
-        *(form(x, jnp.array([0, 1])) for form in (sums._rest, sums._rest_in_one_pass)),
-        *(form(x) for form in (sums._top, sums._top_in_one_pass)),
+        *(
+            form(x, jnp.array([0, 1]))
+            for form in (of_all(sums._rest), of_all(sums._rest_in_one_pass))
+        ),
+        *(form(x) for form in (of_all(sums._top), of_all(sums._top_in_one_pass))),
         *(
             form(x, jnp.ones_like(x))[0]
-            for form in (sums._weighted, sums._weighted_in_one_pass)
+            for form in (of_all(sums._weighted), of_all(sums._weighted_in_one_pass))
         ),
     ]
     for made in sums_of:

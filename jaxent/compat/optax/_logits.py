@@ -167,7 +167,7 @@ def softmax_cross_entropy_with_integer_labels(
     own = jnp.sum(jnp.where(hit, x, 0), axis=-1)
     losses = jnp.where(jnp.any(known, axis=-1), s.nll, s.log_normalizer - own)
     # Added, not multiplied: the gradient of an unknown id is Optax's, of log Σ exp.
-    losses += poison - 1
+    losses += (poison - 1).astype(losses.dtype)
     return losses if kept is None else jnp.where(kept, losses, 0)
 
 
