@@ -16,9 +16,6 @@ from jax.typing import ArrayLike
 
 from ._errors import fail, shown
 from ._types import Axis, Shape
-from ._values import checked as checked
-from ._values import drawable as drawable
-from ._values import in_range as in_range
 
 
 def array(argument: str, x: ArrayLike) -> Array:

@@ -12,6 +12,7 @@ from ._engine.measures import (
     cross_entropy_of,
     cross_entropy_of_probs,
     entropy_of,
+    entropy_of_probs,
     js_of,
     js_of_probs,
     measured,
@@ -55,8 +56,8 @@ def entropy(
     axes, shape = _checks.class_axes(axis, "probs", p)
     keep, average = positions(shape, where, weights, reduction)
     _values.within("probs", p, _values.UNIT, keep, axes)
-    value = cross_entropy_of_probs(p, None, keep, axis=axes, unit=_options.unit(base))
-    return average(value)
+    unit, measure = _options.unit(base), entropy_of_probs
+    return average(measured((p,), keep, WHOLE, axis=axes, unit=unit, measure=measure))
 
 
 @door
@@ -95,13 +96,13 @@ def cross_entropy(
 
     Source: Cover & Thomas (2006), Elements of Information Theory, thm. 5.4.3.
     """
-    first, second = _checks.paired(("p", "q"), p, q)
-    axes, shape = _checks.class_axes(axis, "p", first)
+    given = _checks.paired(("p", "q"), p, q)
+    axes, shape = _checks.class_axes(axis, "p", given[0])
     keep, average = positions(shape, where, weights, reduction)
-    _values.within("p", first, _values.UNIT, keep, axes)
-    _values.within("q", second, _values.UNIT, keep, axes)
-    unit = _options.unit(base)
-    return average(cross_entropy_of_probs(first, second, keep, axis=axes, unit=unit))
+    for name, x in zip("pq", given, strict=True):
+        _values.within(name, x, _values.UNIT, keep, axes)
+    unit, measure = _options.unit(base), cross_entropy_of_probs
+    return average(measured(given, keep, WHOLE, axis=axes, unit=unit, measure=measure))
 
 
 @door
@@ -237,15 +238,14 @@ def js_divergence(
 
     Source: Lin (1991), Divergence Measures Based on the Shannon Entropy.
     """
-    first, second = _checks.paired(("p", "q"), p, q)
-    axes, shape = _checks.class_axes(axis, "p", first)
+    given = _checks.paired(("p", "q"), p, q)
+    axes, shape = _checks.class_axes(axis, "p", given[0])
     keep, average = positions(shape, where, weights, reduction)
-    _values.within("p", first, _values.UNIT, keep, axes)
-    _values.within("q", second, _values.UNIT, keep, axes)
+    for name, x in zip("pq", given, strict=True):
+        _values.within(name, x, _values.UNIT, keep, axes)
     unit, w = _options.unit(base), _options.number("weight", weight, (0.0, 1.0))
     return average(measured(
-        (first, second), keep, WHOLE, axis=axes, unit=unit, measure=js_of_probs,
-        weight=(w,),
+        given, keep, WHOLE, axis=axes, unit=unit, measure=js_of_probs, weight=(w,)
     ))  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _options, _values
 from ._engine.exact import box_cox, focal
 from ._engine.inputs import softmax_inputs
 from ._engine.pair_losses import distribution_label_loss, integer_label_loss
@@ -74,7 +74,7 @@ def softmax_focal_loss(
         integer=True, ignore_index=index,
     )  # fmt: skip
     gamma = _options.number("gamma", gamma, (0.0, math.inf))
-    checked = _checks.checked()
+    checked = _values.checked()
     losses = integer_label_loss(
         inputs, (gamma,), checked=checked, axis=axes, ignore_index=index, loss=focal
     )
@@ -140,7 +140,7 @@ def generalized_cross_entropy(
         integer=True, ignore_index=index,
     )  # fmt: skip
     q = _options.number("q", q, (0.0, 1.0))
-    checked = _checks.checked()
+    checked = _values.checked()
     losses = integer_label_loss(
         inputs, (q,), checked=checked, axis=axes, ignore_index=index, loss=_box_cox_of
     )

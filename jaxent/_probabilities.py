@@ -193,7 +193,7 @@ def negative_log_likelihood(
     )
     heeded = kept(ids, keep, index)
     _values.within("log_probs", log_p, _values.DOWN, heeded, axes)
-    checked = _checks.checked()
+    checked = _values.checked()
     count = math.prod(log_p.shape[a] for a in axes)
     each = _checks.per_class(class_weights, count)
     losses = _negative_log_likelihood(

@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from . import _checks, _options
+from . import _options, _values
 from ._engine.class_axis import allowed_logits
 from ._engine.inputs import ClassInputs, softmax_inputs
 from ._engine.labels import drop, kept
@@ -90,7 +90,7 @@ def softmax_cross_entropy_with_integer_labels(
         reduction=reduction, vocab_axis_name=vocab_axis_name,
         integer=True, ignore_index=index,
     )  # fmt: skip
-    checked = _checks.checked()
+    checked = _values.checked()
     losses = integer_label_loss(
         inputs, checked=checked, axis=axes, ignore_index=index, loss=cross_entropy_of
     )
@@ -210,7 +210,7 @@ def softmax_statistics(
         temperature=temperature, integer=True, vocab_axis_name=vocab_axis_name,
         ignore_index=index,
     )  # fmt: skip
-    checked = _checks.checked()
+    checked = _values.checked()
     return _softmax_statistics(inputs, checked=checked, axis=axes, ignore_index=index)
 
 

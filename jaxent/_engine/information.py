@@ -19,7 +19,7 @@ from jax import Array
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, expm1, log, log1p
 from .exact import difference, phi, product, reciprocal, rounded
-from .ratios import Half, half, log_of_mixture, mixture, weighted_halves
+from .ratios import Half, change, half, log_of_mixture, mixture, weighted_halves
 from .row_groups import in_row_groups
 from .statistics import class_pairs
 from .sums import one_hot
@@ -119,9 +119,7 @@ def _kl_of_logits_jvp(primals, tangents):
     # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
     kl = kl_of_logits(*primals)
     p, q, d, _ = _difference(a, b, classes)
-    ratio = d - kl[..., None]
-    near = (jnp.abs(ratio) < 1) & (p != 0)
-    excess = jnp.where(near, p * expm1(jnp.where(near, ratio, 0)), q - p)
+    excess = change(p, q, d - kl[..., None])
     return kl, classes.sum(excess * db - product(p, d) * da)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from .. import _checks
+from .. import _values
 from .class_axis import ClassAxis
 from .placement import placed_as
 
@@ -36,7 +36,7 @@ def class_ids(
     # Narrow types are widened before they meet the count, wide ones after.
     ids = labels if labels.dtype.itemsize > 4 else labels.astype(jnp.int32)
     if checked is not None:
-        _checks.in_range(checked, ids, keep, count)
+        _values.in_range(checked, ids, keep, count)
     valid = (ids >= 0) & (ids < count)
     return jnp.where(valid, ids, -1).astype(jnp.int32), nan_unless(valid)
 

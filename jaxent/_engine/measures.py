@@ -16,20 +16,19 @@ from jax.typing import ArrayLike
 from .._types import Shape
 from .class_axis import ClassAxis, classes_last
 from .elementary import exp
-from .exact import computing_dtype, widen, widen_both, xlogy
+from .exact import computing_dtype, widen_both, xlogy
 from .information import entropy_of_logits, js_of_logits, kl_of_logits
 from .labels import drop
 from .placement import placed_as
 from .ratios import jensen_shannon
 
 
-@functools.partial(jax.jit, static_argnames=("axis", "unit"), inline=True)
-def cross_entropy_of_probs(
-    p: Array, q: Array | None, keep: Array | None, *, axis: Shape, unit: float
-) -> Array:
-    p, q = (widen(p),) * 2 if q is None else widen_both(p, q)
-    p, q = (drop(classes_last(x, axis), keep) for x in (p, q))
-    return drop(jnp.sum(-xlogy(p, q), axis=-1) / unit, keep)
+def entropy_of_probs(p: Array, classes: ClassAxis) -> Array:
+    return cross_entropy_of_probs(p, p, classes)
+
+
+def cross_entropy_of_probs(p: Array, q: Array, classes: ClassAxis) -> Array:
+    return classes.sum(-xlogy(p, q))
 
 
 def entropy_of(x: Array, classes: ClassAxis) -> Array:

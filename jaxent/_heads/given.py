@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from .. import _checks, _options
+from .. import _checks, _options, _values
 from .._engine.class_axis import ClassAxis, class_axis
 from .._engine.exact import computing_dtype
 from .._engine.labels import class_ids, drop, kept
@@ -67,7 +67,7 @@ def given_head(
         _checks.same_shape("weights", weights, batch, "labels")
     compact = drops(where, weights, index)
     plan = _plan(heads, memory, compact=compact)
-    settings = HeadSettings(plan, index, _checks.checked())
+    settings = HeadSettings(plan, index, _values.checked())
     classes = class_axis(vocab_axis_name)
     each = _data(data, batch)
     return HeadInputs(heads, labels, where, weights, classes, each), settings

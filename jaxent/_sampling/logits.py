@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from .. import _checks, _options
+from .. import _checks, _options, _values
 from .._engine.elementary import log
 from .._engine.exact import computing_dtype
 from .._engine.inputs import Average, ClassInputs, positions
@@ -105,7 +105,7 @@ def _checked(candidates: Candidates, labels: Array) -> Candidates:
 
 def settings_of(remove_accidental_hits: bool, subtract_log_q: bool):
     return SampledSettings(
-        _checks.checked(),
+        _values.checked(),
         _options.flag("remove_accidental_hits", remove_accidental_hits),
         _options.flag("subtract_log_q", subtract_log_q),
     )
@@ -142,7 +142,7 @@ def _columns(given: SampledInputs, settings: SampledSettings) -> Columns:
         several = jnp.broadcast_to(keep[:, None], shape)
         own_counts = jnp.where(several, own_counts, 1)
     if settings.checked and settings.subtract_log_q:
-        _checks.drawable(settings.checked, labels, several, own_counts)
+        _values.drawable(settings.checked, labels, several, own_counts)
     ids, _ = class_ids(settings.checked, labels, several, count)
     candidates = candidates._replace(true_count=own_counts)
 

@@ -6,7 +6,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from ... import _checks, _options
+from ... import _checks, _options, _values
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import widen
 from ..._engine.labels import class_ids
@@ -160,7 +160,7 @@ def softmax_cross_entropy_with_integer_labels(
     shape, classes = jnp.broadcast_shapes(y.shape, x.shape[:-1]), x.shape[-1]
     y, x = jnp.broadcast_to(y, shape), jnp.broadcast_to(x, (*shape, classes))
     y = jnp.where(y < 0, y + classes, y)
-    ids, poison = class_ids(_checks.checked(), y, kept, classes)
+    ids, poison = class_ids(_values.checked(), y, kept, classes)
     s = softmax_statistics(x, jnp.where(ids < 0, 0, ids), class_where=allowed)
     hit = one_hot(ids, x)
     known = hit if allowed is None else hit & allowed
