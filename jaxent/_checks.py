@@ -98,8 +98,10 @@ def mask(
 
 
 def same_shape(argument: str, x: Array, shape: Shape, like: str):
+    """`like` is an argument, as it is written, or "the result"."""
     if x.shape != shape:
-        must = f"have shape {shape} (that of `{like}`)"
+        of = like if like == "the result" else f"`{like}`"
+        must = f"have shape {shape} (that of {of})"
         remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
         if x.shape == (*shape, 1):
             remedy = f"Drop its last axis: {without_last(argument, x)}."

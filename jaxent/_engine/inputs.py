@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from .. import _checks, _options, _values
 from .._types import Axis, AxisName, Reduction, Shape
 from .class_axis import WHOLE, ClassAxis, class_axis
+from .labels import looked_at
 from .means import averaged
 
 
@@ -43,20 +44,17 @@ def positions(
 ) -> tuple[Array | None, Average]:
     """Which positions are looked at, and how one value of each is reduced.
 
-    A weight of 0 drops a position too, although a plain mean still counts it. `full`
-    is the shape of the logits.
+    `full` is the shape of the logits.
     """
     keep = _checks.positions(where, shape, full)
     how = _options.reduction(reduction, shape)
     if weights is None and how == "none":
         return keep, lambda values: values
     w = None
-    seen = keep
     if weights is not None:
         w = _checks.weights("weights", weights)
-        _checks.same_shape("weights", w, shape, "where")
-        seen = (w != 0) if keep is None else keep & (w != 0)
-    return seen, lambda values: averaged(
+        _checks.same_shape("weights", w, shape, "the result")
+    return looked_at(keep, w), lambda values: averaged(
         values, keep, w, labels, ignore_index=ignore_index, reduction=how
     )
 

@@ -22,6 +22,16 @@ def kept(labels: Array, where: Array | None, ignore_index: int | None) -> Array 
     return heeded if where is None else where & heeded
 
 
+def looked_at(keep: Array | None, weights: Array | None) -> Array | None:
+    """The positions that a loss is computed of.
+
+    A weight of 0 drops a position too, although a plain mean still counts it.
+    """
+    if weights is None:
+        return keep
+    return (weights != 0) if keep is None else (weights != 0) & keep
+
+
 def class_ids(
     checked: str | None, labels: Array, keep: Array | None, count: int
 ) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from .. import _checks, _options, _values
 from .._engine.class_axis import ClassAxis, class_axis
 from .._engine.exact import computing_dtype
-from .._engine.labels import class_ids, drop, kept
+from .._engine.labels import class_ids, drop, kept, looked_at
 from .._engine.linear import Head, multiplied_in
 from .._engine.placement import spread_over
 from .._errors import fail
@@ -111,16 +111,6 @@ class Flat(NamedTuple):
     heads: tuple[Head, ...]
     rows: Rows
     batch: Shape
-
-
-def looked_at(keep: Array | None, weights: Array | None) -> Array | None:
-    """What the chunks look at.
-
-    A weight of 0 drops a position here too, although a plain mean still counts it.
-    """
-    if weights is None:
-        return keep
-    return (weights != 0) if keep is None else (weights != 0) & keep
 
 
 def flatten_batch(given: HeadInputs, settings: HeadSettings) -> Flat:

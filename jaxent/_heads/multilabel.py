@@ -12,13 +12,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from .. import _checks
+from .._engine.labels import looked_at
 from .._engine.linear import Head
 from .._engine.pair_losses import binary_cross_entropy_of, smoothed
 from .._engine.top_k import entry_ids, listed, poison_of
 from .._errors import fail
 from .._types import Number, PyTree, Reduction
 from .chunks import Rows, Shared
-from .given import HeadInputs, HeadSettings, looked_at
+from .given import HeadInputs, HeadSettings
 from .losses import reduced
 
 

@@ -10,12 +10,12 @@ import jax
 from jax import Array
 
 from .._engine.exact import widen
-from .._engine.labels import drop
+from .._engine.labels import drop, looked_at
 from .._engine.softmax_statistics import logits_statistics_of
 from .._engine.top_k import divergence_of_entries, entry_ids
 from .._types import PyTree, Reduction
 from .chunks import Rows, Shared
-from .given import HeadInputs, HeadSettings, looked_at
+from .given import HeadInputs, HeadSettings
 from .losses import reduced, tempered
 
 
