@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 from . import device_page
 
+OVER = "the time was over"
+
 
 class Limits(NamedTuple):
     """In seconds."""
@@ -54,12 +56,13 @@ def measured(folder: Path, limits: Limits, quick: bool) -> list[dict]:
         plan, last = told[0]["plan"], begun[-1]
         part, item, head = plan[last]
         if "fails" not in told[-1]:
-            found.append({"part": part, "item": item, "fails": why})
+            kind = "skipped" if why == OVER else "fails"
+            found.append({"part": part, "item": item, kind: why})
         if "hangs" in why and head:
             hanging.append(head)
         first = last + 1
         if time.monotonic() > end:
-            skipped = {"skipped": "the time was over"}
+            skipped = {"skipped": OVER}
             return found + [
                 {"part": part, "item": item} | skipped for part, item, _ in plan[first:]
             ]
@@ -97,7 +100,7 @@ def watched(run: subprocess.Popen, path: Path, end: float, silence: float) -> st
                     print("…", *told[0]["plan"][row["begin"]][:2], flush=True)
             shown, heard = len(told), now
         if now > end:
-            return "the time was over"
+            return OVER
         if now - heard > silence:
             return f"hangs: nothing for {silence:.0f} s"
         time.sleep(0.2)

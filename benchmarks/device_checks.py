@@ -199,16 +199,23 @@ def compared(args: tuple, got: tuple, **options: Any) -> Iterator[dict]:
     logit += 4 * SINGLE * (options.get("softcap") or 1.0)
     # p = exp(x − c)/Z moves relative to itself, by twice that; and sums are of N or V.
     chain = 4 * logit + (16 + terms) * SINGLE
-    names = ("loss", "d_hidden", "d_classifier", "d_bias")
-    for what, x, (truth, size) in zip(names, got, truths, strict=True):
+    # Slopes nearer to 0 than a half's smallest number are lost, each of a sum of them.
+    tiny = float(ml_dtypes.finfo(hidden.dtype).smallest_subnormal)
+    lost = {
+        "loss": 0,
+        "d_hidden": np.sum(np.abs(oracle.wide(classifier)), axis=0),
+        "d_classifier": np.sum(np.abs(oracle.wide(hidden)), axis=0),
+        "d_bias": hidden.shape[0],
+    }
+    for (what, sums), x, (truth, size) in zip(lost.items(), got, truths, strict=True):
         if x is None:
             continue
         # The loss moves by twice as much as the logits do; so does log Σ exp.
         allowed = 2 * logit * (1 + size) + tolerance.ULPS * SINGLE * size
         if what != "loss":
             allowed = (chain + unit) * size + unit * np.abs(truth)
-        allowed = allowed + float(ml_dtypes.finfo(hidden.dtype).smallest_subnormal)
-        yield row(what, x, truth, size, allowed + np.finfo(np.float32).tiny)
+        allowed = allowed + tiny * (1 + sums) + np.finfo(np.float32).tiny
+        yield row(what, x, truth, size, allowed)
 
 
 def masked(f, dtype: str) -> Iterator[dict]:

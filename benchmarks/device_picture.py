@@ -2,6 +2,10 @@
 """The picture of what `benchmarks.accelerator` found: what failed is not in it."""
 
 from pathlib import Path
+from typing import Any
+
+BELOW: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.06), "ncols": 2}
+"""Where a legend hides no mark."""
 
 
 def measured(result: dict, part: str) -> list[dict]:
@@ -37,7 +41,7 @@ def dots(axis, rows: list[dict], names: list[str], columns: dict[str, str]) -> N
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     if len(columns) > 1:
-        axis.legend()
+        axis.legend(**BELOW)
 
 
 def heads(speed, memory, result: dict) -> None:
@@ -112,7 +116,7 @@ def certified(axis, result: dict) -> None:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_title("Certified in float32: largest error, ULP")
     if rows:
-        axis.legend()
+        axis.legend(**BELOW)
 
 
 def draw(result: dict, path: Path) -> None:

@@ -70,8 +70,8 @@ SIZES = {
         heads=((512, 128, 8192), (256, 256, 4096)),
         budgets=(24, 22, 20, 23, 21),
         dense=(("integer", 512, 8192), ("soft", 256, 8192), ("integer", 4096, 1000)),
-        repeats=5,
-        certified=180,
+        repeats=3,
+        certified=60,
     ),
 }
 DTYPE = "bfloat16"
