@@ -14,6 +14,7 @@ runs in, which is not this one.
 import argparse
 import contextlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def process(
     command = [sys.executable, *flags, "-m", "benchmarks.on_device", *options]
     command += ["--rows", str(path), "--seconds", str(end - time.monotonic())]
     with log.open("a") as errors:
-        run = subprocess.Popen(command, stdout=errors, stderr=errors)
+        # Bars would be all that a log has.
+        quiet = os.environ | {"TQDM_DISABLE": "1"}
+        run = subprocess.Popen(command, stdout=errors, stderr=errors, env=quiet)
         try:
             why = watched(run, path, end, silence)
         finally:

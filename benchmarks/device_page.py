@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import device_picture
-from .device_picture import facts, measured, name_of, of_bound
+from .device_picture import facts, measured, name_of, of_bound, shape
 
 SHAPE = ("positions", "width", "classes")
 TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -130,6 +130,9 @@ def page(result: dict) -> str:
     ]
     for part, (title, note, columns) in TABLES.items():
         rows = measured(result, part)
+        if part == "memory":
+            # They were measured with the most telling first.
+            rows = sorted(rows, key=lambda r: (shape(r), r["head"], r["memory"]))
         parts += [f"## {title}", note, table(rows, columns)] if rows else []
     nearest = sorted(measured(result, "checks"), key=of_bound, reverse=True)[:NEAREST]
     parts.append(f"## The {len(nearest)} checks nearest to their bounds")

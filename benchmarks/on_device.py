@@ -109,7 +109,8 @@ def items(quick: bool) -> Iterator[Item]:
         for dtype in ("bfloat16",) if quick else ("bfloat16", "float32"):
             for what in ("gradient", "forward"):
                 args = family, what, *shape, dtype, sizes.repeats
-                yield timed("dense", f"{family} {what}", device_times.of_dense, *args)
+                name = f"{family}, {dtype}, {what}"
+                yield timed("dense", name, device_times.of_dense, *args)
     for shape in sizes.heads[1:]:
         yield from budgets(sizes, *shape, DTYPE, sizes.repeats)
 
