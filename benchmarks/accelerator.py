@@ -12,6 +12,7 @@ runs in, which is not this one.
 """
 
 import argparse
+import collections
 import contextlib
 import json
 import os
@@ -38,15 +39,19 @@ class Limits(NamedTuple):
 
 DYING = 20.0
 """Seconds that a driver may take to let go of a process that hangs in it."""
-FULL, QUICK = Limits(450, 75), Limits(52, 40)
+FULL, QUICK = Limits(450, 90), Limits(52, 40)
+PATIENCE = 3
+"""Processes that a head may end before no more is asked of it. It may hang once."""
 
 
 def measured(folder: Path, limits: Limits, quick: bool) -> list[dict]:
     """The rows of all items, in as many processes as it takes."""
-    end, first, hanging, found = time.monotonic() + limits.all, 0, [], []
+    end, first, found = time.monotonic() + limits.all, 0, []
+    ended = collections.Counter[str]()
     while True:
         options = ["--first", str(first), *["--quick"] * quick]
-        options += [word for head in hanging for word in ("--without", head)]
+        for head, times in ended.items():
+            options += ["--without", head] if times >= PATIENCE else []
         told, why = process(folder, options, end, limits.silence)
         found += [row for row in told if "part" in row]
         if told and "end" in told[-1]:
@@ -59,8 +64,8 @@ def measured(folder: Path, limits: Limits, quick: bool) -> list[dict]:
         if "fails" not in told[-1]:
             kind = "skipped" if why == OVER else "fails"
             found.append({"part": part, "item": item, kind: why})
-        if "hangs" in why and head:
-            hanging.append(head)
+        if head:
+            ended[head] += PATIENCE if "hangs" in why else 1
         first = last + 1
         if time.monotonic() > end:
             skipped = {"skipped": OVER}

@@ -36,7 +36,7 @@ class Item(NamedTuple):
     name: str
     rows: Callable[[], Iterable[dict]]
     head: str = ""
-    """Whose it is: of one that hangs no more is asked."""
+    """Whose it is: of one that hangs, or ends its process often, no more is asked."""
 
 
 class Sizes(NamedTuple):
@@ -222,7 +222,7 @@ def run(
     for i, item in enumerate(plan[first:], first):
         row = {"part": item.part, "item": item.name}
         if item.head in without:
-            tell(row | {"skipped": f"{item.head} hangs"})
+            tell(row | {"skipped": f"{item.head} hangs, or ends its process"})
             continue
         if time.monotonic() > end - LEAST:
             tell(row | {"skipped": "the time was over"})

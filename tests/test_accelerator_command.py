@@ -117,7 +117,7 @@ def test_a_failure_is_a_row_and_not_a_stop():
     said = [r.get("fails") or r.get("skipped") or r["x"] for r in rows]
     assert status == on_device.SPOILT
     assert said[:4] == [1, "ValueError: wrong", f"JaxRuntimeError: {MEMORY}",
-                        "hanging hangs"]  # fmt: skip
+                        "hanging hangs, or ends its process"]  # fmt: skip
     assert said[5] == "JaxRuntimeError: INTERNAL: an illegal address"
     assert said[4] == "nan"
 
@@ -138,7 +138,7 @@ def worker(*scripts):
         asked.append(options)
         begun, why = next(runs)
         told = [{"plan": plan}] * bool(begun)
-        for i in begun:
+        for i in map(int, begun):
             told += [{"begin": i}, {"part": "checks", "item": names[i], "ok": True}]
         return told[: None if why == "" else -1] + [{"end": True}] * (why == ""), why
 
@@ -158,6 +158,13 @@ def test_what_ends_a_process_does_not_end_the_rest(monkeypatch, tmp_path):
     ]  # fmt: skip
     assert [options[1] for options in asked] == ["0", "2", "3"]
     assert asked[2][2:] == ["--without", "kernels"]
+
+
+def test_a_head_may_end_three_processes(monkeypatch, tmp_path):
+    process, asked = worker(*(([i], "ends the process") for i in "1313"), ([0], ""))
+    monkeypatch.setattr(accelerator, "process", process)
+    accelerator.measured(tmp_path, accelerator.FULL, quick=False)
+    assert ["--without" in options for options in asked] == [False] * 3 + [True] * 2
 
 
 def test_a_process_that_does_not_begin_ends_it(monkeypatch, tmp_path):
