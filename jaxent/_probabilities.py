@@ -20,7 +20,7 @@ from ._engine.exact import product, widen, widen_both, xlog1py, xlogy
 from ._engine.inputs import positions
 from ._engine.labels import class_ids, drop, kept
 from ._engine.placement import placed_as
-from ._engine.sums import one_hot
+from ._engine.terms import one_hot
 from ._errors import door
 from ._types import Axis, Reduction, Shape
 

@@ -9,7 +9,7 @@ import numpy as np
 import oracle
 import pytest
 
-from jaxent._engine import row_groups, sums
+from jaxent._engine import cpu_sums, one_pass, row_groups
 from jaxent._engine.class_axis import WHOLE
 from jaxent._engine.statistics import pair_of
 
@@ -58,12 +58,13 @@ def of_all(form):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
+@pytest.mark.parametrize("form", ["rows", "groups", "blocks", "one pass"])
 def test_the_rest_of_the_classes(form, dtype):
     forms = {
-        "rows": of_all(sums._rest),
-        "groups": by_groups(of_all(sums._rest)),
-        "one pass": of_all(sums._rest_in_one_pass),
+        "rows": of_all(cpu_sums._rest_of_row),
+        "groups": by_groups(of_all(cpu_sums._rest_of_row)),
+        "blocks": of_all(cpu_sums.rest),
+        "one pass": of_all(one_pass.rest),
     }
     x = logits(dtype)
     got = jax.jit(forms[form])(x, LABELS)
@@ -77,12 +78,13 @@ def test_the_rest_of_the_classes(form, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("form", ["rows", "groups", "one pass"])
+@pytest.mark.parametrize("form", ["rows", "groups", "blocks", "one pass"])
 def test_all_but_one_of_the_likeliest(form, dtype):
     forms = {
-        "rows": of_all(sums._top),
-        "groups": by_groups(of_all(sums._top)),
-        "one pass": of_all(sums._top_in_one_pass),
+        "rows": of_all(cpu_sums._top_of_row),
+        "groups": by_groups(of_all(cpu_sums._top_of_row)),
+        "blocks": of_all(cpu_sums.top),
+        "one pass": of_all(one_pass.top),
     }
     x = logits(dtype)
     got = jax.jit(forms[form])(x)
@@ -103,7 +105,7 @@ def test_all_but_one_of_the_likeliest(form, dtype):
 def test_an_id_out_of_range_matches_no_class():
     x = logits("float32")
     largest, total = truth(x, np.zeros(SHAPE, bool))
-    for form in (of_all(sums._rest), of_all(sums._rest_in_one_pass)):
+    for form in (of_all(cpu_sums.rest), of_all(one_pass.rest)):
         got = form(x, np.full(SHAPE[:-1], -1, np.int32))
         np.testing.assert_array_equal(got.largest, largest.astype(np.float32))
         np.testing.assert_allclose(got.total, total.astype(np.float64), rtol=5e-7)
@@ -127,10 +129,12 @@ def test_rows_of_a_group(monkeypatch, count, classes, size):
 
 @oracle.quiet
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("form", ["groups", "one pass"])
+@pytest.mark.parametrize("form", ["blocks", "one pass"])
 def test_weights_at_and_off_the_top(form, dtype):
-    one_pass = of_all(sums._weighted_in_one_pass)
-    forms = {"groups": by_groups(of_all(sums._weighted)), "one pass": one_pass}
+    forms = {
+        "blocks": of_all(cpu_sums.weighted),
+        "one pass": of_all(one_pass.weighted),
+    }
     x = logits(dtype)
     w = np.random.default_rng(2).uniform(size=SHAPE).astype(np.float32)
     w[:, :, ::4] = 0
@@ -157,12 +161,12 @@ def test_nothing_adds_up_over_infinity():
     sums_of = [
         *(
             form(x, jnp.array([0, 1]))
-            for form in (of_all(sums._rest), of_all(sums._rest_in_one_pass))
+            for form in (of_all(cpu_sums.rest), of_all(one_pass.rest))
         ),
-        *(form(x) for form in (of_all(sums._top), of_all(sums._top_in_one_pass))),
+        *(form(x) for form in (of_all(cpu_sums.top), of_all(one_pass.top))),
         *(
             form(x, jnp.ones_like(x))[0]
-            for form in (of_all(sums._weighted), of_all(sums._weighted_in_one_pass))
+            for form in (of_all(cpu_sums.weighted), of_all(one_pass.weighted))
         ),
     ]
     for made in sums_of:

@@ -22,7 +22,7 @@ from .exact import difference, phi, product, reciprocal, rounded
 from .ratios import Half, change, half, log_of_mixture, mixture, weighted_halves
 from .row_groups import in_row_groups
 from .statistics import class_pairs
-from .sums import one_hot
+from .terms import one_hot
 
 
 @jax.custom_jvp

@@ -27,7 +27,7 @@ from .inputs import ClassInputs
 from .labels import class_ids, drop, kept, uniform
 from .placement import placed_as
 from .statistics import class_pairs, expected_nll, label_numbers, log_normalizer
-from .sums import one_hot
+from .terms import one_hot
 
 PairLoss = Callable[..., Array]
 """A loss of (−log p, 1 − p, *parameters) for a class of probability p."""

@@ -16,7 +16,8 @@ from .information import entropy_of_logits
 from .labels import class_ids
 from .placement import placed_as
 from .statistics import log_normalizer, numbers_of
-from .sums import one_hot, rest_of
+from .sums import rest_of
+from .terms import one_hot
 
 
 class SoftmaxStatistics(NamedTuple):

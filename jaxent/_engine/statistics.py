@@ -19,9 +19,10 @@ from jax import Array
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, log, log1p, quotient
-from .exact import Pair, difference, divided, product, rounded
+from .exact import Pair, difference, divided, product
 from .labels import drop, nan_unless
-from .sums import Rest, Weights, exp_from, one_hot, rest_of, top_of, weighted_of
+from .sums import rest_of, top_of, weighted_of
+from .terms import Rest, Weights, exp_from, one_hot
 
 
 class LabelNumbers(NamedTuple):
@@ -120,12 +121,11 @@ def numbers_of(x: Array, labels: Array, keep: Array | None, sums: Rest) -> Label
 def _numbers_of_jvp(primals, tangents):
     x, labels, _, sums = primals
     n, classes = numbers_of(*primals), sums.classes
-    p, own = _probabilities(*primals)
+    others, own = _probabilities(*primals)
     dz, hit = classes.per(tangents[0]), one_hot(labels, x, classes)
     # −(1 − p) for the label, not p − 1: that difference is what other losses lose.
-    slope = jnp.where(hit, -n.one_minus_prob[..., None], p)
-    d_nll = classes.sum(slope * dz)
-    d_log_total = classes.sum(p * dz)
+    d_nll = classes.sum(jnp.where(hit, -n.one_minus_prob[..., None], others) * dz)
+    d_log_total = classes.sum(jnp.where(hit, own[..., None], others) * dz)
     # A label out of range, −1, reads them all: its gradient is then NaN throughout.
     d_label = classes.sum(jnp.where(hit | (labels < 0)[..., None], tangents[0], 0))
     constant = jnp.zeros_like(n.largest)
@@ -136,25 +136,25 @@ def _numbers_of_jvp(primals, tangents):
 def _probabilities(
     x: Array, labels: Array, keep: Array | None, sums: Rest
 ) -> tuple[Array, Array]:
-    """p of each class, [..., V], and that of the label."""
+    """p of each class but the label, [..., V], and p of the label, [...]."""
     pair, _, scale = pair_of(sums)
     p = exp_from(x, sums.largest[..., None], sums.classes) * scale[..., None]
-    p = jnp.where(one_hot(labels, x, sums.classes), pair.prob[..., None], p)
     return drop(p, keep), pair.prob
 
 
 @_probabilities.defjvp
 def _probabilities_jvp(primals, tangents):
     x, labels, _, sums = primals
-    (p, own), classes = _probabilities(*primals), sums.classes
+    (others, own), classes = _probabilities(*primals), sums.classes
+    hit = one_hot(labels, x, classes)
     # dp_j = p_j·(dx_j − Σ p·dx), which no common shift of dx changes.
-    d = _from_top(x, sums, classes.per(tangents[0]))
-    d -= classes.sum(p * d, keepdims=True)
-    d_label = classes.sum(jnp.where(one_hot(labels, x, classes), d, 0))
-    return (p, own), (p * d, own * d_label)
+    d = from_top(x, sums, classes.per(tangents[0]))
+    d -= classes.sum(jnp.where(hit, own[..., None], others) * d, keepdims=True)
+    d_label = classes.sum(jnp.where(hit, d, 0))
+    return (others, own), (others * d, own * d_label)
 
 
-def _from_top(x: Array, sums: Rest, dx: Array) -> Array:
+def from_top(x: Array, sums: Rest, dx: Array) -> Array:
     """The tangent dx less that of the likeliest class, whose own is then 0.
 
     In dp_j = p_j·(dx_j − Σ p·dx) no p near 1 is then left to subtract from 1.
@@ -172,27 +172,25 @@ def class_pairs(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Pair:
     """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
-    x = rounded(x)
     return _class_pairs(x, keep, _dropped(top_of(x, classes), keep))
 
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
     """How far each class is below the likeliest, (c − x_j)/T."""
-    return drop(top.classes.scaled(top.label_logit[..., None] - x), keep)
+    c = top.label_logit[..., None]
+    return drop(top.classes.scaled(c - jnp.minimum(x, c)), keep)
 
 
 @jax.custom_jvp
 def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
-    pair, log_total, scale = pair_of(top)
+    pair, log_total, _ = pair_of(top)
     distance = _distance(x, keep, top)
-    prob = exp_from(x, top.largest[..., None], top.classes) * scale[..., None]
+    prob = exp_from(x, top.label_logit[..., None], top.classes) * pair.prob[..., None]
     prob = drop(prob, keep)
     # Only at the top can 1 − p cancel, since every other p is at most ½.
-    others = Pair(distance + log_total[..., None], 1 - prob, prob)
-    at_top = Pair(*(a[..., None] for a in pair))
-    return Pair(
-        *(jnp.where(distance == 0, *p) for p in zip(at_top, others, strict=True))
-    )
+    at_top = pair.one_minus_prob[..., None]
+    one_minus_prob = jnp.where(distance == 0, at_top, 1 - prob)
+    return Pair(distance + log_total[..., None], one_minus_prob, prob)
 
 
 @_class_pairs.defjvp
@@ -220,7 +218,6 @@ def log_total(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> tuple[Array, Array]:
     """c = max_j x_j, a constant, and log Σ_j exp((x_j − c)/T)."""
-    x = rounded(x)
     top = _dropped(top_of(x, classes), keep)
     return top.label_logit, _log_total(x, keep, top)
 

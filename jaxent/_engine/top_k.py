@@ -27,7 +27,7 @@ from .labels import class_ids, drop, nan_unless
 from .placement import by_position, is_sharded, placed_as
 from .ratios import change, divergence
 from .statistics import class_pairs, log_total
-from .sums import one_hot
+from .terms import one_hot
 
 NO_ENTRY, NO_CLASS = -1, -2
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from .. import _checks, _options
 from .._engine.exact import widen
 from .._engine.labels import nan_unless
-from .._engine.sums import one_hot
+from .._engine.terms import one_hot
 from .._errors import door, fail, shown
 from .._probabilities import categorical_cross_entropy
 from .._reduce import reduce

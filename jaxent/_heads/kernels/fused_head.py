@@ -18,7 +18,7 @@ from ..._engine.exact import product
 from ..._engine.labels import drop
 from ..._engine.linear import Head
 from ..._engine.statistics import pair_of
-from ..._engine.sums import Rest
+from ..._engine.terms import Rest
 from ..._errors import fail
 from ..._types import Number
 

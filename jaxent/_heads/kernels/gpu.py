@@ -18,8 +18,8 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from ... import _options
 from ..._engine.linear import Head, matmul
-from ..._engine.sums import Rest
-from ..._engine.sums import exp_from as _exp_from
+from ..._engine.terms import Rest
+from ..._engine.terms import exp_from as _exp_from
 from ..._errors import fail
 from ..given import DEFAULT_MEMORY
 from .fused_head import HeadSums, How, Slopes

@@ -18,8 +18,8 @@ from jax.experimental.pallas import tpu as pltpu
 
 from ..._engine.exact import widen
 from ..._engine.linear import Head
-from ..._engine.sums import Rest
-from ..._engine.sums import exp_from as _exp_from
+from ..._engine.terms import Rest
+from ..._engine.terms import exp_from as _exp_from
 from .functions import exp, tanh
 from .fused_head import HeadSums, How, Slopes
 from .vmem import LANES, VMEM

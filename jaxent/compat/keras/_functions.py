@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ... import _checks
 from ..._divergence import kl_divergence as relative_entropy
 from ..._engine.exact import widen, xlogy
-from ..._engine.sums import one_hot
+from ..._engine.terms import one_hot
 from ..._errors import door, fail
 from ..._probabilities import binary_cross_entropy, categorical_cross_entropy
 from ..._sigmoid import sigmoid_binary_cross_entropy

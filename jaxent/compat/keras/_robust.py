@@ -13,7 +13,7 @@ from ... import _checks
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import box_cox, power, sigmoid_pair, widen, xlogy
 from ..._engine.statistics import class_pairs
-from ..._engine.sums import one_hot
+from ..._engine.terms import one_hot
 from ..._errors import door
 from ..._probabilities import binary_cross_entropy
 from ..._types import Number

@@ -10,7 +10,7 @@ from ... import _checks, _options, _values
 from ..._engine.class_axis import classes_last
 from ..._engine.exact import widen
 from ..._engine.labels import class_ids
-from ..._engine.sums import one_hot
+from ..._engine.terms import one_hot
 from ..._errors import door, fail
 from ..._focal import poly_loss_cross_entropy as poly_loss
 from ..._sigmoid import sigmoid_binary_cross_entropy as binary_loss

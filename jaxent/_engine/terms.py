@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the sums over the classes are, and the exponential that all are made of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .class_axis import WHOLE, ClassAxis
+from .elementary import exp
+from .exact import product
+
+
+class Rest(NamedTuple):
+    """All classes but the label's, and the label's, of each position."""
+
+    largest: Array
+    """c' = max_{j≠y} x_j; −inf if there are no others."""
+    total: Array
+    """Σ_{j≠y} exp((x_j − c')/T)."""
+    label_logit: Array
+    classes: ClassAxis = WHOLE
+
+
+class Weights(NamedTuple):
+    """Sums of w ≥ 0, a weight for each class, of each position."""
+
+    distance: Array
+    """Σ_j w_j·(c − x_j)/T, c = max_j x_j."""
+    at_top: Array
+    """Σ w_j of the classes with the largest logit."""
+    off_top: Array
+    """Σ w_j of all others."""
+
+
+def one_hot(labels: Array, like: Array, classes: ClassAxis = WHOLE) -> Array:
+    """Whether class j is the label; never a gather, so that sharded classes stay so."""
+    ids = lax.broadcasted_iota(jnp.int32, like.shape, like.ndim - 1)
+    return classes.local(labels, like.shape[-1])[..., None] == ids
+
+
+def exp_from(
+    x: Array, largest: Array, classes: ClassAxis = WHOLE, exp: Callable = exp
+) -> Array:
+    """exp((x − largest)/T); 1 for what is larger, and 0 where none is > −inf."""
+    # The minimum keeps a logit that is a product from being subtracted as it is made
+    # (see `rounded`), and takes +inf. XLA on CPU sums exponentials of it, but of no
+    # select, at its fastest.
+    largest = jnp.maximum(largest, jnp.finfo(largest.dtype).min)
+    return exp(classes.scaled(jnp.minimum(x, largest) - largest))
+
+
+def fall_from(x: Array, top: Array, classes: ClassAxis = WHOLE) -> Array:
+    """D·exp(−D), D = (top − x)/T; 0 where that is infinite."""
+    top = jnp.maximum(top, jnp.finfo(top.dtype).min)
+    distance = classes.scaled(top - jnp.minimum(x, top))
+    return jnp.minimum(distance, jnp.finfo(x.dtype).max) * exp(-distance)
+
+
+def tied(rest: Rest, others: Array) -> Rest:
+    """`rest` with `others` classes more, a number ≥ 0, that are as large as the top."""
+    below, total, top, classes = rest
+    tied = total * exp_from(below, top, classes) + others
+    return rest._replace(
+        largest=jnp.where(others > 0, top, below),
+        total=jnp.where(others > 0, tied, total),
+    )
+
+
+def weights_of(classes: ClassAxis, x: Array, weights: Array, top: Array) -> Weights:
+    hit = x == top[..., None]
+    distance = product(weights, classes.scaled(top[..., None] - x))
+    at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
+    return Weights(*(jnp.sum(a, axis=-1) for a in (distance, at_top, off_top)))
