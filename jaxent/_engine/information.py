@@ -21,34 +21,62 @@ from .elementary import exp, expm1, log, log1p
 from .exact import difference, phi, product, reciprocal, rounded
 from .ratios import Half, change, half, log_of_mixture, mixture, weighted_halves
 from .row_groups import in_row_groups
-from .statistics import class_pairs
-from .terms import one_hot
+from .statistics import class_pairs, from_top, log_total, pair_of
+from .sums import fall_of, top_of
+from .terms import Rest, one_hot
 
 
 @jax.custom_jvp
 def entropy_of_logits(x: Array, classes: ClassAxis = WHOLE) -> Array:
-    """−Σ p·log p, a sum of non-negative terms."""
-    each = functools.partial(_entropy, classes=classes)
-    return in_row_groups(each, x, classes=classes)
-
-
-def _entropy(x: Array, classes: ClassAxis) -> Array:
-    nll, _, prob = class_pairs(x, classes=classes)
-    return classes.sum(product(prob, nll))
+    """−Σ p·log p = log Σ exp(−D) + Σ p·D, D the distance from the largest logit."""
+    return log_total(x, classes=classes)[1] + _mean_distance(x, classes)
 
 
 @entropy_of_logits.defjvp
 def _entropy_of_logits_jvp(primals, tangents):
     x, classes = primals
-    x = rounded(x)
-    prob = class_pairs(x, classes=classes).prob
-    # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D), D the distance from the largest logit: log Z, all that
-    # −log p and H are made of at saturation, has dropped out.
-    # Differentiated too: what is at the top stays at distance 0, to every order.
-    distance = classes.scaled(jnp.where(x == -jnp.inf, 0, classes.max(x) - x))
-    mean = classes.sum(prob * distance, keepdims=True)
+    # ∂H/∂xⱼ = pⱼ·(Dⱼ − Σ p·D): log Z, all that −log p and H are made of at saturation,
+    # has dropped out.
+    prob, distance, mean = _around_mean(x, classes)
     slope = prob * (distance - mean)
     return entropy_of_logits(*primals), classes.sum(slope * classes.per(tangents[0]))
+
+
+@jax.custom_jvp
+def _mean_distance(x: Array, classes: ClassAxis) -> Array:
+    """Σ p·D."""
+    top = top_of(x, classes)
+    return pair_of(top)[0].prob * fall_of(x, top)
+
+
+@_mean_distance.defjvp
+def _mean_distance_jvp(primals, tangents):
+    (x, classes), dx = primals, tangents[0]
+    prob, distance, mean = _around_mean(x, classes)
+    dz = from_top(x, top_of(x, classes), classes.per(dx))
+    tangent = classes.sum(prob * (distance - mean - 1) * dz)
+    return _mean_distance(*primals), tangent
+
+
+def _around_mean(x: Array, classes: ClassAxis) -> tuple[Array, Array, Array]:
+    """p and D of each class, and Σ p·D, keeping the class axis."""
+    prob = class_pairs(x, classes=classes).prob
+    distance = _distance(x, top_of(x, classes))
+    return prob, distance, _mean_distance(x, classes)[..., None]
+
+
+@jax.custom_jvp
+def _distance(x: Array, top: Rest) -> Array:
+    """D of each class; 0 of what is forbidden, where p is 0 too."""
+    c = top.label_logit[..., None]
+    return top.classes.scaled(jnp.where(x == -jnp.inf, 0, c - jnp.minimum(x, c)))
+
+
+@_distance.defjvp
+def _distance_jvp(primals, tangents):
+    x, top = primals
+    # Of the likeliest, alone, it stays 0 to every order.
+    return _distance(x, top), -from_top(x, top, top.classes.per(tangents[0]))
 
 
 class _Difference(NamedTuple):

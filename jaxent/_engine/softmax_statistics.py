@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .class_axis import ClassAxis
-from .exact import as_logits
+from .exact import as_logits, widen
 from .information import entropy_of_logits
 from .labels import class_ids
 from .placement import placed_as
@@ -66,7 +66,7 @@ def softmax_statistics_of(
     """
     labels = placed_as(x, labels)
     labels, poison = class_ids(checked, labels, None, classes.count(x.shape[-1]))
-    wide, classes = classes.carry(as_logits(x))
+    wide, classes = classes.carry(widen(x))
     rest = rest_of(x, labels, classes)
     # A label that is no class has no logit. All classes are then the rest, whose sum is
     # the normaliser's.
