@@ -50,7 +50,8 @@ AXES = ("part", "block", "group")
 COPIES = 2
 """That fill a slot of the ring: of hidden and of classifier."""
 # JAX 0.10 has an index to load at.
-WHOLE = ((),) if "idx" in inspect.signature(plgpu.load).parameters else ()
+_idx = inspect.signature(plgpu.load).parameters.get("idx")
+WHOLE = ((),) if _idx is not None and _idx.default is _idx.empty else ()
 
 
 class Piece(NamedTuple):
