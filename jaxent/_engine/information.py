@@ -21,7 +21,13 @@ from .elementary import exp, expm1, log, log1p
 from .exact import difference, phi, product, reciprocal, rounded
 from .ratios import Half, change, half, log_of_mixture, mixture, weighted_halves
 from .row_groups import in_row_groups
-from .statistics import class_pairs, from_top, log_total, pair_of
+from .statistics import (
+    class_pairs,
+    class_pairs_from,
+    from_top,
+    log_total,
+    pair_of,
+)
 from .sums import fall_of, top_of
 from .terms import Rest, one_hot
 
@@ -79,50 +85,50 @@ def _distance_jvp(primals, tangents):
     return _distance(x, top), -from_top(x, top, top.classes.per(tangents[0]))
 
 
-class _Difference(NamedTuple):
-    p: Array
-    q: Array
-    centred: Array
-    """d; meaningless where p is 0."""
-    gap: Array
-    """max b − max a, centred as d is, keeping the class axis."""
+class _Divergence(NamedTuple):
+    """What is known of two distributions, one number a position."""
+
+    kl: Array
+    mean: Array
+    """Σ p·(b − a − shift)/T."""
+    shift: Array
+    """b − a of a class that is likeliest under p."""
+    shift_low: Array
+    """And what that rounds off."""
 
 
-def _difference(a: Array, b: Array, classes: ClassAxis) -> _Difference:
-    a, b = rounded(a), rounded(b)
-    p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
-    settled = p == 0
-    raw, low = difference(*(jnp.where(settled, 0, x) for x in (b, a)))
-    # Centred at the likeliest class first: what an offset between a and b rounds off
-    # b − a is in `low`, and taking one b − a from another is exact where they are near.
-    top = one_hot(classes.top(p), p, classes)
-    shift, shift_low = (
-        classes.sum(jnp.where(top, x, 0), keepdims=True) for x in (raw, low)
-    )
-    raw = classes.scaled(jnp.where(settled, 0, (raw - shift) + (low - shift_low)))
-    mean = classes.sum(product(p, raw), keepdims=True)
-    # Twice: the first mean has the rounding of Σ p, which is not quite 1.
-    mean += classes.sum(product(p, raw - mean), keepdims=True)
-    gap, gap_low = difference(classes.max(b), classes.max(a))
-    gap = classes.scaled((gap - shift) + (gap_low - shift_low)) - mean
-    return _Difference(p, q, raw - mean, gap)
+def kl_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
+    """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
+    return _divergence(a, b, classes).kl
 
 
 @jax.custom_jvp
-def kl_of_logits(a: Array, b: Array, classes: ClassAxis = WHOLE) -> Array:
-    """KL(softmax(a) ‖ softmax(b)) = log(1 + Σ p·φ(d)), φ(d) = e^d − 1 − d ≥ 0."""
-    each = functools.partial(_kl, classes=classes)
+def _divergence(a: Array, b: Array, classes: ClassAxis) -> _Divergence:
+    each = functools.partial(_divergence_of_rows, classes=classes)
     return in_row_groups(each, a, b, classes=classes)
 
 
-def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
+def _divergence_of_rows(a: Array, b: Array, classes: ClassAxis) -> _Divergence:
     # Here, and not before the groups of rows: of all rows it would be a copy.
     a, b = rounded(a), rounded(b)
-    p, _, d, gap = _difference(a, b, classes)
-    largest_b = classes.max(b)
-    log_z_a, log_z_b = (
-        -classes.max(-class_pairs(x, classes=classes).nll) for x in (a, b)
+    tops = [top_of(x, classes) for x in (a, b)]
+    p = class_pairs_from(a, None, tops[0]).prob
+    log_z_a, log_z_b = (pair_of(top)[1][..., None] for top in tops)
+    largest_a, largest_b = (top.label_logit[..., None] for top in tops)
+    raw, low = _raw_difference(a, b, p)
+    # Centred at the likeliest class first: what an offset between a and b rounds off
+    # b − a is in `low`, and taking one b − a from another is exact where they are near.
+    top = one_hot(classes.top(a), a, classes)
+    shift, shift_low = (
+        classes.sum(jnp.where(top, x, 0), keepdims=True) for x in (raw, low)
     )
+    raw = classes.scaled(jnp.where(p == 0, 0, (raw - shift) + (low - shift_low)))
+    mean = classes.sum(product(p, raw), keepdims=True)
+    # Twice: the first mean has the rounding of Σ p, which is not quite 1.
+    mean += classes.sum(product(p, raw - mean), keepdims=True)
+    d = raw - mean
+    gap, gap_low = difference(largest_b, largest_a)
+    gap = classes.scaled((gap - shift) + (gap_low - shift_low)) - mean
     # p·φ(d) by a series where d is small; elsewhere p·exp(d) − p·(1 + d), whose terms
     # are then of different size.
     near = (jnp.abs(d) < 1) & (p != 0)
@@ -135,20 +141,43 @@ def _kl(a: Array, b: Array, classes: ClassAxis) -> Array:
     direct = (gap + (log_z_b - log_z_a))[..., 0]
     # A class of mass under p that q forbids; not where q forbids every class (NaN).
     forbidden = classes.any((p > 0) & (b == -jnp.inf)) & jnp.isfinite(log_z_b)
-    value = jnp.where(direct < 20, log1p(classes.sum(excess)), direct)
-    return jnp.where(forbidden[..., 0], jnp.inf, value)
+    kl = jnp.where(direct < 20, log1p(classes.sum(excess)), direct)
+    kl = jnp.where(forbidden[..., 0], jnp.inf, kl)
+    return _Divergence(kl, mean[..., 0], shift[..., 0], shift_low[..., 0])
 
 
-@kl_of_logits.defjvp
-def _kl_of_logits_jvp(primals, tangents):
+def _raw_difference(a: Array, b: Array, p: Array) -> tuple[Array, Array]:
+    """b − a, and what that rounds off; 0 where p is 0."""
+    return difference(*(jnp.where(p == 0, 0, x) for x in (b, a)))
+
+
+@_divergence.defjvp
+def _divergence_jvp(primals, tangents):
     a, b, classes = primals
-    da, db = (classes.per(dx) for dx in tangents[:2])
+    da, db = tangents[:2]
+    n = _divergence(*primals)
     # ∂KL/∂b_j = q_j − p_j = p_j·(exp(d_j − KL) − 1), and ∂KL/∂a_j = −p_j·d_j: both go
     # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
-    kl = kl_of_logits(*primals)
-    p, q, d, _ = _difference(a, b, classes)
-    excess = change(p, q, d - kl[..., None])
-    return kl, classes.sum(excess * db - product(p, d) * da)
+    p, q, d = _centred(a, b, n, classes)
+    of_a, of_b = product(p, d) * classes.per(da), change(p, q, d - n.kl[..., None])
+    d_kl = classes.sum(of_b * classes.per(db) - of_a)
+    # The class that the shift is of stays at 0 of it, to every order.
+    top = one_hot(classes.top(a), a, classes)
+    d_shift = classes.sum(jnp.where(top, db - da, 0), keepdims=True)
+    moved = classes.per(jnp.where(top, 0, db - da - d_shift))
+    d_mean = classes.sum(p * moved + of_a)
+    return n, _Divergence(d_kl, d_mean, d_shift[..., 0], jnp.zeros_like(n.shift_low))
+
+
+def _centred(
+    a: Array, b: Array, n: _Divergence, classes: ClassAxis
+) -> tuple[Array, Array, Array]:
+    """p, q and d of each class, d meaningless where p is 0."""
+    p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
+    raw, low = _raw_difference(rounded(a), rounded(b), p)
+    raw = (raw - n.shift[..., None]) + (low - n.shift_low[..., None])
+    d = classes.scaled(jnp.where(p == 0, 0, raw)) - n.mean[..., None]
+    return p, q, d
 
 
 @jax.custom_jvp
@@ -219,7 +248,8 @@ def _log_ratio(
     a: Array, b: Array, classes: ClassAxis
 ) -> tuple[Array, Array, Array, Array]:
     """p, q, log(q/p) where it is small, and where that is (elsewhere it reads 0)."""
-    p, q, d, _ = _difference(a, b, classes)
-    ratio = d - kl_of_logits(a, b, classes)[..., None]
+    n = _divergence(a, b, classes)
+    p, q, d = _centred(a, b, n, classes)
+    ratio = d - n.kl[..., None]
     near = (jnp.abs(ratio) < 1) & (p != 0)
     return p, q, jnp.where(near, ratio, 0), near

@@ -22,9 +22,7 @@ from .placement import is_sharded
 GROUP = 2**18
 
 
-def in_row_groups(
-    function: Callable[..., Array], *rows: Array, classes: ClassAxis = WHOLE
-) -> Array:
+def in_row_groups(function: Callable, *rows: Array, classes: ClassAxis = WHOLE) -> Any:
     """`function`, row by row, of arrays [..., V].
 
     On CPU a few rows at a time, so that what it makes of them stays in the cache.

@@ -172,7 +172,7 @@ def class_pairs(
     x: Array, keep: Array | None = None, classes: ClassAxis = WHOLE
 ) -> Pair:
     """−log p_j, 1 − p_j and p_j of every class, [..., V]."""
-    return _class_pairs(x, keep, _dropped(top_of(x, classes), keep))
+    return class_pairs_from(x, keep, _dropped(top_of(x, classes), keep))
 
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
@@ -182,7 +182,8 @@ def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
 
 
 @jax.custom_jvp
-def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
+def class_pairs_from(x: Array, keep: Array | None, top: Rest) -> Pair:
+    """`class_pairs`, of sums that are there already."""
     pair, log_total, _ = pair_of(top)
     distance = _distance(x, keep, top)
     prob = exp_from(x, top.label_logit[..., None], top.classes) * pair.prob[..., None]
@@ -193,10 +194,10 @@ def _class_pairs(x: Array, keep: Array | None, top: Rest) -> Pair:
     return Pair(distance + log_total[..., None], one_minus_prob, prob)
 
 
-@_class_pairs.defjvp
-def _class_pairs_jvp(primals, tangents):
+@class_pairs_from.defjvp
+def _class_pairs_from_jvp(primals, tangents):
     x, keep, top = primals
-    pairs, classes = _class_pairs(*primals), top.classes
+    pairs, classes = class_pairs_from(*primals), top.classes
     dz, is_top = classes.per(tangents[0]), _distance(x, keep, top) == 0
     d_rest = classes.sum(jnp.where(is_top, 0, pairs.prob) * dz, keepdims=True)
     d_log_total = classes.sum(pairs.prob * dz, keepdims=True)
@@ -231,7 +232,7 @@ def _log_total(x: Array, keep: Array | None, top: Rest) -> Array:
 @_log_total.defjvp
 def _log_total_jvp(primals, tangents):
     # Σ p·dz, with p from functions that have rules: so that it has all derivatives.
-    prob, classes = _class_pairs(*primals).prob, primals[2].classes
+    prob, classes = class_pairs_from(*primals).prob, primals[2].classes
     return _log_total(*primals), classes.sum(prob * classes.per(tangents[0]))
 
 
@@ -263,7 +264,7 @@ def _expected_nll(
 def _expected_nll_jvp(primals, tangents):
     x, weights, keep, top, _ = primals
     dz, d_weights = top.classes.per(tangents[0]), tangents[1]
-    nll, one_minus_prob, prob = _class_pairs(x, keep, top)
+    nll, one_minus_prob, prob = class_pairs_from(x, keep, top)
     at_top, off_top = _shares(*primals)
     # (Σ w)·p − w = p·(Σ w − w) − w·(1 − p); Σ w − w cancels where w is nearly all,
     # which only matters where p is not small: at the top.
