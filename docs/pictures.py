@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws the pictures of the pages: `python docs/pictures.py`, after which commit them.
 
-Every curve is a function of jaxent's, evaluated.
+Every curve is a function of jaxent's, evaluated; or memory, of compiled programs.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import matplotlib.style
 import numpy as np
+import optax
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 import jaxent
 
@@ -23,6 +27,8 @@ from examples import exactness  # noqa: E402
 PROBS = np.linspace(0, 1, 401, dtype=np.float32)
 MARGINS = np.linspace(-4, 8, 401, dtype=np.float32)
 CLASSES = 10
+TOKENS, WIDTH = 4096, 512
+VOCABULARIES = (8192, 32768, 131072)
 
 
 def pairs(first: np.ndarray) -> np.ndarray:
@@ -137,7 +143,55 @@ def smoothing() -> Figure:
     return figure
 
 
+def fused(hidden: jax.Array, classifier: jax.Array, labels: jax.Array) -> jax.Array:
+    return jaxent.linear_softmax_cross_entropy(hidden, classifier, labels)
+
+
+def dense(hidden: jax.Array, classifier: jax.Array, labels: jax.Array) -> jax.Array:
+    logits = hidden @ classifier.T
+    return jnp.mean(
+        optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    )
+
+
+def temporaries(loss: Callable[..., jax.Array], classes: int) -> float:
+    """MiB that a step holds beside its arguments and gradients: compiled, not run."""
+    shapes = (TOKENS, WIDTH), (classes, WIDTH)
+    args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    labels = jax.ShapeDtypeStruct((TOKENS,), jnp.int32)
+    program = step.lower(*args, labels).compile()
+    return program.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def plot_memory(axes: Axes) -> None:
+    looks = {
+        "dense logits, optax": (dense, "C1", "--"),
+        "fused head": (fused, "C0", "-"),
+    }
+    for name, (loss, color, line) in looks.items():
+        mib = [temporaries(loss, classes) for classes in VOCABULARIES]
+        axes.loglog(VOCABULARIES, mib, line, marker="o", color=color, label=name)
+    axes.set(
+        title=f"Memory of a step, {TOKENS} tokens", xlabel="classes",
+        ylabel="temporaries (MiB)", ylim=(20, 8000),
+    )  # fmt: skip
+    axes.set_xticks(VOCABULARIES, [f"{classes:,}" for classes in VOCABULARIES])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.legend(loc="upper left")
+
+
+def why() -> Figure:
+    """What the README opens with: exact where others are 0, and small."""
+    figure = Figure(figsize=(11, 4.2))
+    left, right = figure.subplots(1, 2)
+    exactness.plot_margins(left)
+    plot_memory(right)
+    return figure
+
+
 PICTURES = {
+    "why": why,
     "entropy": entropy,
     "divergences": divergences,
     "pair-functions": pair_functions,

@@ -9,7 +9,7 @@ zero in a table is exactly zero: no loss, and nothing left to learn from.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import matplotlib.style
 import numpy as np
 import optax
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jaxent
@@ -67,10 +68,14 @@ def true_kl(p_logits: np.ndarray, q_logits: np.ndarray) -> float:
     return float(np.log1p(p @ (np.expm1(d) - d)))
 
 
-def loss_rows() -> list[dict[str, float]]:
-    """The loss at each margin, by each implementation."""
+def loss_rows(margins: Iterable[float] = MARGINS) -> list[dict[str, float]]:
+    """The loss at each margin, by each implementation.
+
+    One row at a time, in the picture too: a batch is summed in another order, and may
+    round to zero elsewhere.
+    """
     rows = []
-    for margin in MARGINS:
+    for margin in margins:
         logits = logits_at(margin)
         row = {"margin": margin, "true": true_loss_and_gradient(logits)[0]}
         rows.append(row | {name: float(f(logits)) for name, f in LOSSES.items()})
@@ -153,26 +158,25 @@ def draw_log_loss(path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_margins(path: Path) -> None:
+def plot_margins(axes: Axes) -> None:
     """Loss against margin on a log scale, where an exact zero has no place."""
-    margins = np.arange(0, 85, 0.5)
-    logits = np.stack([logits_at(margin) for margin in margins])
-    true = [true_loss_and_gradient(row)[0] for row in logits]
-    figure = Figure(figsize=(7.4, 4.8))
-    axes = figure.subplots()
-    axes.semilogy(margins, true, color="0.85", linewidth=8, label="true (float64)")
+    rows = loss_rows(np.arange(0, 85, 0.5).tolist())
+    curves = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    margins = curves["margin"]
+    axes.semilogy(
+        margins, curves["true"], color="0.85", linewidth=8, label="true (float64)"
+    )
     looks = {"jaxent": "-", "log_softmax": "-", "optax": "--"}
     colors = {"jaxent": "C0", "log_softmax": "C2", "optax": "C1"}
-    notes = {"log_softmax": (22, 1e-26), "optax": (3, 1e-17)}
+    notes = {"log_softmax": (22, 1e-26), "optax": (-1, 1e-17)}
     for name, look in looks.items():
-        losses = np.array(jax.vmap(LOSSES[name])(logits))
         # A zero is drawn as a fall out of the picture.
-        drawn = np.where(losses > 0, losses, BOTTOM)
+        drawn = np.where(curves[name] > 0, curves[name], BOTTOM)
         axes.semilogy(
             margins, drawn, look, color=colors[name], label=f"{name}, float32"
         )
-        if (losses <= 0).any():
-            zero = margins[losses <= 0].min()
+        if (curves[name] <= 0).any():
+            zero = margins[curves[name] > 0].max() + 0.5
             text = f"{name}:\nexactly 0\nfrom {zero:g} on"
             axes.text(*notes[name], text, color=colors[name], va="center")
     axes.set(
@@ -181,6 +185,11 @@ def draw_margins(path: Path) -> None:
         ylabel="loss (nats)",
     )  # fmt: skip
     axes.legend(loc="upper right")
+
+
+def draw_margins(path: Path) -> None:
+    figure = Figure(figsize=(7.4, 4.8))
+    plot_margins(figure.subplots())
     figure.savefig(path)
 
 

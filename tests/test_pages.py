@@ -15,6 +15,7 @@ import pytest
 import jaxent
 from benchmarks import report
 from jaxent import compat
+from jaxent._certify.rows import TABLE
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -54,7 +55,7 @@ def test_sampling_times_are_those_of_the_record():
 def test_the_collapse_is_that_of_the_record():
     runs = {(run["loss"], run["seed"]): run["history"]
             for run in recorded("grokking.json")["runs"]}  # fmt: skip
-    rows = table((DOCS / "numerics.md").read_text("utf-8"), "loss")
+    rows = table((DOCS / "numerics.md").read_text("utf-8"), r"loss \| seed")
     assert len(rows) == len(runs)
     for loss, seed, zero, true_loss, accuracy in rows:
         dtype = "float64" if "float64" in loss else loss.split(",")[0]
@@ -87,6 +88,18 @@ def test_every_name_to_choose_is_there():
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row[-1])}
     assert len(names) >= 20
     assert names <= {*vars(jaxent)}
+
+
+def test_what_numerics_promises_is_what_certify_checks():
+    promised = set()
+    text = (DOCS / "numerics.md").read_text("utf-8")
+    for names, bound in table(text, r"loss \| bound"):
+        number, unit = bound.split()
+        promised |= {
+            (name, float(number), unit[:3]) for name in re.findall(r"`(\w+)`", names)
+        }
+    checked = {(row.loss.__name__, row.bound.number, row.bound.unit) for row in TABLE}
+    assert promised == checked
 
 
 def framework_names():

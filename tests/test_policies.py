@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The functions of two pages, as they stand there, against formulas in float64."""
 
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_programs import blocks
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def functions(name):
     names = {}
-    text = (DOCS / f"{name}.md").read_text("utf-8")
-    exec("\n\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), names)
+    exec("\n\n".join(blocks(DOCS / f"{name}.md")), names)
     return SimpleNamespace(**names)
 
 

@@ -1,41 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's program runs, and its links lead somewhere."""
+"""Links lead somewhere, and the README's memory is that of compiled programs.
+
+Its program, tables and bounds are in `test_programs` and `test_pages`.
+"""
 
 import re
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
+from test_memory import compiled, gradient, temporaries
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-
-
-@pytest.fixture
-def as_a_user_finds_it():
-    """Without the strictness of the suite, which Optax itself does not meet."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
-@pytest.mark.usefixtures("as_a_user_finds_it")
-def test_the_training_step_learns():
-    (program,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
-    )
-    names = {}
-    exec(program, names)
-    params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
-    images = jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [9.0, 9.0]])
-    labels, mask = jnp.array([0, 1, 2, -1]), jnp.array([True, True, True, False])
-    state = names["optimizer"].init(params)
-    losses = []
-    for _ in range(50):
-        params, state, loss = names["step"](params, state, images, labels, mask)
-        losses.append(float(loss))
-    assert losses[0] == pytest.approx(1.0986123, rel=1e-6)  # log 3: no idea yet
-    assert losses[-1] < losses[0] - 0.05
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -43,3 +22,25 @@ def test_links(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_the_memory_of_a_step():
+    said = re.search(
+        r"a step of (\d+) tokens and ([\d,]+) classes has (\d+) MiB, where\s+Optax's "
+        r"has (\d+)",
+        (ROOT / "README.md").read_text("utf-8"),
+    )
+    tokens, classes, ours, theirs = (int(x.replace(",", "")) for x in said.groups())
+
+    def dense(hidden, classifier, labels):
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(
+            hidden @ classifier.T, labels
+        )
+        return jnp.mean(losses)
+
+    sizes = tokens, 512, classes
+    program = compiled(gradient(), *sizes)
+    assert temporaries(program) / 2**20 == pytest.approx(ours, rel=0.03)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        program = compiled(jax.value_and_grad(dense, argnums=(0, 1)), *sizes)
+    assert temporaries(program) / 2**20 == pytest.approx(theirs, rel=0.03)

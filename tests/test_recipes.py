@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The functions of docs/training-step.md, as they stand there, against the trainers."""
+"""The functions of a training step, as they stand on its pages, against trainers."""
 
 import functools
 import re
@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from replay import Golden, check
+from test_programs import blocks
 
 import jaxent
 
-PAGE = (Path(__file__).parents[1] / "docs" / "training-step.md").read_text("utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / f"{name}.md" for name in ("training-step", "gradient-accumulation"))
 NAMES = {}
-exec("\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), NAMES)
+for path in PAGES:
+    exec("\n\n".join(blocks(path)), NAMES)
 page = SimpleNamespace(**NAMES)
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
