@@ -67,11 +67,14 @@ pods:
 	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -e '.[tpu]'
 	.venv-tpu/bin/python -m benchmarks.pods --output $(PODS_OUTPUT)
 
-# The suite on the oldest JAX we claim and on the newest, each in its own environment.
+# The suite on the oldest JAX we claim, on each since, and on the newest there is: what
+# a user gets today, as nothing holds it back. Each in an environment of its own.
 OLDEST ?= python3.11
+BETWEEN ?= python3.12
 NEWEST ?= python3.13
 test-matrix:
 	$(MAKE) test-on PYTHON=$(OLDEST) ENV=.venv-oldest PIN='jax==0.10.* jaxlib==0.10.*'
+	$(MAKE) test-on PYTHON=$(BETWEEN) ENV=.venv-between PIN='jax==0.11.* jaxlib==0.11.*'
 	$(MAKE) test-on PYTHON=$(NEWEST) ENV=.venv-newest PIN='jax jaxlib'
 
 .PHONY: test-on
@@ -101,5 +104,5 @@ test-compiled:
 	JAXENT_RESULTS=docs/results .venv-$(EXTRA)/bin/python -m pytest -n $(JOBS) -q tests/accelerators
 
 clean:
-	rm -rf .venv .venv-peers .venv-bench .venv-oldest .venv-newest .venv-tpu .venv-gpu \
-		build dist demo-output
+	rm -rf .venv .venv-peers .venv-bench .venv-oldest .venv-between .venv-newest \
+		.venv-tpu .venv-gpu build dist demo-output

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wheel as its user has it: `python tests/installed.py dist/jaxent-*.whl`.
 
-It holds the package and nothing else; installed alone in an empty environment it
-passes `python -m jaxent certify`; and a project that uses it is type-checked by it.
+It holds the package and nothing else; a project that uses it is type-checked by it;
+installed alone in an empty environment it passes `python -m jaxent certify`, and the
+code of every page runs there, with what the pages say they need.
 """
 
 import argparse
@@ -22,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 TYPED = ROOT / "tests" / "typed"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 # Strict, and with `py.typed` alone to go by: no types are inferred from the sources.
+# The pages, how their doctests are run, and what runs their programs.
+READ = ("README.md", "docs", "conftest.py", "pyproject.toml", "tests/test_programs.py")
+NEEDED = ("optax", "scikit-learn", "pytest")
 CHECKER = {"typeCheckingMode": "strict", "useLibraryCodeForTypes": False}
 
 
@@ -50,14 +54,29 @@ def faults(wheel: Path) -> list[str]:
     ]
 
 
+def faults_of_pages(folder: Path, python: Path) -> int:
+    """The exit status of the pages' code, away from the repository."""
+    for name in READ:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, target)
+    install(python, *NEEDED)
+    command = [python, "-I", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    paths = ("README.md", "docs", "tests/test_programs.py")
+    return subprocess.run([*command, *paths], cwd=folder, check=False).returncode
+
+
+def install(python: Path, *what: object):
+    options = ["--quiet", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, *what], check=True)
+
+
 def environment(folder: Path, wheel: Path) -> Path:
     """The interpreter of an empty environment that the wheel was installed in."""
     venv.create(folder, with_pip=True, clear=True)
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    options = ["--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [python, "-m", "pip", "install", *options, wheel.resolve()], check=True
-    )
+    install(python, wheel.resolve())
     return python
 
 
@@ -103,7 +122,8 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit(f"type errors at {sorted(got)}, not at {sorted(want)}")
         print(f"typed: {len(want)} wrong calls found, and nothing but these")
         command = [python, "-I", "-m", "jaxent", "certify"]
-        sys.exit(subprocess.run(command, cwd=folder, check=False).returncode)
+        status = subprocess.run(command, cwd=folder, check=False).returncode
+        sys.exit(status or faults_of_pages(Path(folder, "pages"), python))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,15 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel):
     assert wheel.name == f"jaxent-{installed.PROJECT['version']}-py3-none-any.whl"
 
 
+def test_a_new_jax_is_not_refused():
+    assert installed.PROJECT["dependencies"][:2] == ["jax>=0.10", "jaxlib>=0.10"]
+
+
+def test_the_citation_is_of_this_release():
+    cited = (installed.ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {installed.PROJECT['version']}\n" in cited
+
+
 def test_what_a_wheel_should_not_hold_is_found(wheel, tmp_path):
     other = tmp_path / wheel.name
     with zipfile.ZipFile(wheel) as given, zipfile.ZipFile(other, "w") as changed:
