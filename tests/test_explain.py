@@ -34,15 +34,56 @@ def test_the_seed_s_puzzle(puzzle):
     assert match.convention.call == "log_loss(y, p)"
     assert match.printed == "12.033141381058451"
     text = str(puzzle)
-    assert "\n34.538776394910684  " in text
     assert "\n16.118095  " in text
-    assert text.splitlines()[-1] == (
+    assert text.split("\n\n")[-1] == (
         "12.033141381058451 is scikit-learn before 1.2's log_loss(y, p): 3 yes-or-no "
-        "labels, reads probabilities, clips at 1e-15, takes rows as they are, takes "
+        "labels, reads\nprobabilities, clips at 1e-15, takes rows as they are, takes "
         "the mean."
     )
-    (line,) = [line for line in text.splitlines() if line.startswith("34.5")][:1]
-    assert line.endswith("1 row of 3 classes (not: 3 yes-or-no labels)")
+    table = text.splitlines()
+    assert table[1] == "12.033141381058451  <=  scikit-learn before 1.2: log_loss(y, p)"
+    at = table.index(
+        "34.538776394910684      scikit-learn before 1.2: log_loss([y], [p])"
+    )
+    assert table[at + 1].strip() == "1 row of 3 classes (not: 3 yes-or-no labels)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions"),
+    [
+        (LABELS, PROBS),
+        (ROWS, ROW_PROBS),
+        ([2, 1], [[3.0, -1.0, 0.5], [0.1, 4.0, -2.0]]),
+    ],
+)
+def test_it_fits_a_terminal(labels, predictions):
+    for got in (None, "17.3", "12.033141"):
+        text = str(jaxent.explain(labels, predictions, got=got))
+        assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "shape", "reads"),
+    [
+        (LABELS, PROBS, "3 yes-or-no labels", "reads probabilities"),
+        (LABELS, [-3.0, 0.2, 4.0], "3 yes-or-no labels", "reads logits"),
+        ([2, 1], ROW_PROBS, "2 rows of 3 classes", "reads probabilities"),
+        ([2, 1], [[3.0, -1.0, 0.5], [0.1, 4.0, -2.0]], "2 rows of 3 classes",
+         "reads logits"),
+        ([[1, 1, 0], [0, 1, 1]], ROW_PROBS, "6 yes-or-no labels",
+         "reads probabilities"),
+    ],
+)  # fmt: skip
+def test_the_likelier_come_first(labels, predictions, shape, reads):
+    readings = jaxent.explain(labels, predictions).readings
+    assert readings[0].convention.traits[:2] == (shape, reads)
+    # None that reads what the predictions cannot be comes before one that does not.
+    likely = [
+        (r.convention.traits[1] == "reads probabilities")
+        == (reads == "reads probabilities")
+        for r in readings
+    ]
+    assert sorted(likely, reverse=True) == likely
 
 
 @pytest.mark.parametrize(
@@ -101,12 +142,42 @@ def test_logits_are_refused_where_the_framework_refuses_them():
 def test_the_command(tmp_path, capsys):
     np.savez(tmp_path / "file.npz", y_true=LABELS, y_pred=PROBS)
     assert main(["explain", str(tmp_path / "file.npz"), "--got", "12.033141"]) == 0
-    assert "<=  scikit-learn before 1.2  log_loss(y, p)" in capsys.readouterr().out
+    assert "<=  scikit-learn before 1.2: log_loss(y, p)" in capsys.readouterr().out
     csv = tmp_path / "file.csv"
     csv.write_text("label,a,b,c\n2,0.3,0.7,0.0\n1,0.5,0.2,0.3\n")
     assert main(["explain", str(csv), "--got", "18.074107"]) == 0
     assert main(["explain", str(csv), "--got", "17.3"]) == 1
     assert "No convention here gives 17.3." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "2;0,3;0,7;0,0\n1;0,5;0,2;0,3\n",
+        "2\t0.3\t0.7\t0.0\n1\t0.5\t0.2\t0.3\n",
+        "label;0;1;2\n2;0,3;0,7;0,0\n1;0,5;0,2;0,3\n",
+        "label,ant,bee,cat\ncat,0.3,0.7,0.0\nbee,0.5,0.2,0.3\n",
+        "ant,bee,cat,y_true\n0.3,0.7,0.0,cat\n0.5,0.2,0.3,bee\n",
+        "label,1,2,3\n3,0.3,0.7,0.0\n2,0.5,0.2,0.3\n",
+        ",class,a,b,c\n7,2,0.3,0.7,0.0\n8,1,0.5,0.2,0.3\n",
+        ",label,ant,bee,cat\n0,2,0.3,0.7,0.0\n1,1,0.5,0.2,0.3\n",
+        "\ufefflabel,a,b,c\r\n2,0.3,0.7,0.0\r\n1,0.5,0.2,0.3\r\n",
+    ],
+    ids=[
+        "decimal comma",
+        "tab",
+        "numbered",
+        "names",
+        "label last",
+        "numbered from 1",
+        "index, label unknown",
+        "index",
+        "windows",
+    ],
+)
+def test_a_file_as_others_write_it(tmp_path, content):
+    (tmp_path / "file.csv").write_text(content, "utf-8", newline="")
+    assert main(["explain", str(tmp_path / "file.csv"), "--got", "18.074107"]) == 0
 
 
 def test_the_command_from_a_shell(tmp_path):
@@ -132,6 +203,16 @@ def test_the_command_from_a_shell(tmp_path):
         ("file.csv", "label\n1\n", "have rows of a label and numbers"),
         ("file.csv", "0,0.3\n1,much\n", "have 2 numbers in row 2"),
         ("file.csv", "0,0.3\n1,0.2,0.1\n", "have 2 numbers in row 2"),
+        (
+            "file.csv",
+            "cat,0.3,0.7\n",
+            "have an id, or the name of a column, for the label in row 1",
+        ),
+        (
+            "file.csv",
+            "y,ant,bee\ncat,0.3,0.7\n",
+            "have an id, or the name of a column, for the label in row 2",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path, capsys, name, content, must):

@@ -3,6 +3,7 @@
 
 import argparse
 import csv
+import io
 import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,30 +81,60 @@ def _chosen(
 
 def _of_csv(path: Path, labels: str | None) -> tuple[list[Any], list[Any]]:
     """Rows of numbers, the label first, or in the column that the header names."""
-    with path.open(newline="") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
-    header = rows.pop(0) if rows and not _numbers(rows[0]) else []
+    header, rows = _table(path)
     lower = [cell.lower() for cell in header]
     wanted = (labels.lower(),) if labels else LABELS
-    column = next((lower.index(name) for name in wanted if name in lower), 0)
+    first = next((i for i, cell in enumerate(lower) if cell), 0)
+    column = next((lower.index(name) for name in wanted if name in lower), first)
     if labels and labels.lower() not in lower:
         _refuse(f"have a column called {labels}", header, "Name one of its header.")
     if not rows or len(rows[0]) < 2:
         _refuse("have rows of a label and numbers", str(path), "Add predictions.")
+    # The row numbers of a data frame are a column without a name.
+    used = [i for i in range(len(rows[0])) if i != column and lower[i : i + 1] != [""]]
+    names = [header[i] for i in used] if header and len(used) > 1 else []
+    y, p = [], []
     for line, row in enumerate(rows, start=2 if header else 1):
-        if len(row) != len(rows[0]) or not _numbers(row):
+        numbers = [_number(row[i]) for i in used if i < len(row)]
+        if len(row) != len(rows[0]) or None in numbers:
             must = f"have {len(rows[0])} numbers in row {line}"
             _refuse(must, ",".join(row), "Mend the row.")
-    y = [float(row[column]) for row in rows]
-    p = [[float(c) for i, c in enumerate(row) if i != column] for row in rows]
-    ids = all(label == int(label) for label in y)
+        y.append(_label(row[column], names, line))
+        p.append(numbers)
+    ids = all(label.is_integer() for label in y)
     y = [int(label) for label in y] if ids else y
-    return y, ([row[0] for row in p] if len(p[0]) == 1 else p)
+    return y, ([row[0] for row in p] if len(used) == 1 else p)
 
 
-def _numbers(row: list[str]) -> bool:
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header, if there is one, and the rows."""
+    text = path.read_text("utf-8-sig")
+    # A comma divides where nothing else does; elsewhere it may be a decimal one.
+    delimiter = next((x for x in ";\t|" if x in text.partition("\n")[0]), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = [[cell.strip() for cell in row] for row in reader if row]
+    if delimiter != ",":
+        rows = [[cell.replace(",", ".") for cell in row] for row in rows]
+    # A header has words where the row below it has numbers.
+    pairs = zip(rows[0], rows[1], strict=False) if len(rows) > 1 else ()
+    headed = any(_number(a) is None and _number(b) is not None for a, b in pairs)
+    return (rows[0], rows[1:]) if headed else ([], rows)
+
+
+def _label(cell: str, names: list[str], line: int) -> float:
+    """The place of a class among the columns that are called after it, or a number."""
+    if cell in names:
+        return float(names.index(cell))
+    number = _number(cell)
+    if number is None:
+        must = f"have an id, or the name of a column, for the label in row {line}"
+        remedy = "Number the classes from 0, or name their columns in a header."
+        _refuse(must, cell, remedy)
+    return number
+
+
+def _number(cell: str) -> float | None:
     try:
-        [float(cell) for cell in row]
+        return float(cell)
     except ValueError:
-        return False
-    return True
+        return None

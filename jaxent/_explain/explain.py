@@ -3,7 +3,8 @@
 
 import math
 import struct
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -14,7 +15,13 @@ from jax.typing import ArrayLike
 
 from .. import _checks
 from .._errors import door, fail, outside
-from .conventions import Convention, of_elements, of_rows
+from .conventions import PROBABILITIES, Convention, of_elements, of_rows
+
+Numbers = ArrayLike | Sequence[float] | Sequence[Sequence[float]]
+"""An array, or lists of numbers as they are typed in."""
+
+COLUMNS = 100
+"""The width of what is printed."""
 
 
 class Reading(NamedTuple):
@@ -43,7 +50,7 @@ class Explanation(NamedTuple):
     """
 
     readings: tuple[Reading, ...]
-    """In the order of the table."""
+    """In the order of the table: the likelier first."""
     got: str | None
     """The number to explain, as it was given."""
 
@@ -54,20 +61,14 @@ class Explanation(NamedTuple):
 
     def __str__(self) -> str:
         first = self.matching[0] if self.matching else None
-        rows = [("number", "", "framework", "call", "what it does")]
+        width = max(len(r.printed) for r in self.readings)
+        indent = " " * (width + 6)
+        lines = [f"{'number':{width}}      framework: call, and what it does"]
         for r in self.readings:
-            does = _sentence(r, first)
-            mark = "<=" if r.matches else ""
-            c = r.convention
-            rows.append((r.printed, mark, c.framework, c.call, does))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [
-            "  ".join(
-                [*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]
-            )
-            for row in rows
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), *self._verdict()])
+            mark, c = "<=" if r.matches else "", r.convention
+            lines.append(f"{r.printed:{width}}  {mark:2}  {c.framework}: {c.call}")
+            lines += _wrapped(_sentence(r, first), indent + "  ")
+        return "\n".join([*lines, *self._verdict()])
 
     def _verdict(self) -> Iterator[str]:
         if self.got is None:
@@ -75,26 +76,37 @@ class Explanation(NamedTuple):
         yield ""
         for r in self.matching:
             c = r.convention
-            yield f"{self.got} is {c.framework}'s {c.call}: {', '.join(c.traits)}."
+            does = ", ".join(c.traits)
+            yield from _wrapped(f"{self.got} is {c.framework}'s {c.call}: {does}.")
         if not self.matching:
             yield f"No convention here gives {self.got}."
-            yield from _multiples(self.readings, self.got)
+            for sentence in _multiples(self.readings, self.got):
+                yield from _wrapped(sentence)
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    options = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(
+        text, COLUMNS, initial_indent=indent, subsequent_indent=indent, **options
+    )
 
 
 @door
 def explain(
-    labels: ArrayLike, predictions: ArrayLike, *, got: float | str | None = None
+    labels: Numbers, predictions: Numbers, *, got: float | str | None = None
 ) -> Explanation:
     """What each framework would print for these labels and predictions, and why.
 
     Each reads them its own way: as probabilities or logits, as one decision an element
     or one distribution a row, with its own clip, its own division of rows by their sum,
     its own mean. All are computed by `jaxent.compat`, in the precision that the
-    framework computes in. `python -m jaxent explain` does it for a file.
+    framework computes in; what the arrays look like is tried first. `python -m jaxent
+    explain` does it for a file.
 
     Args:
       labels: class ids, `[n]`; or 0, 1 or weights, shape of `predictions`.
-      predictions: probabilities or logits, `[n]` or `[n, classes]`, concrete.
+      predictions: probabilities or logits, `[n]` or `[n, classes]`; concrete, as
+        arrays or as lists.
       got: a number to explain; as text, it is compared in the digits it has.
     Returns:
       `Explanation`: print it.
@@ -114,7 +126,18 @@ def explain(
         p = _checks.weights("predictions", predictions).astype(jnp.float64)
         y = _checks.weights("labels", labels)
         readings = [_read(c, text, wanted) for c in _conventions(y, p)]
-    return Explanation(tuple(readings), text)
+        shares = bool(jnp.all((p >= 0) & (p <= 1)))
+    return Explanation(tuple(sorted(readings, key=_unlikely(shares))), text)
+
+
+def _unlikely(shares: bool):
+    """What puts a reading further down: whether predictions look like probabilities."""
+
+    def rank(r: Reading) -> tuple[bool, bool, bool]:
+        _, reads, *_ = r.convention.traits
+        return not r.matches, (reads == PROBABILITIES) != shares, r.error is not None
+
+    return rank
 
 
 def _conventions(y: Array, p: Array) -> list[Convention]:
@@ -130,7 +153,9 @@ def _conventions(y: Array, p: Array) -> list[Convention]:
             == jnp.arange(p.shape[-1], dtype=jnp.int32)[None]
         )
     y = y.astype(jnp.float64)
-    return [*of_elements(y, p), *of_rows(y, p, ids=ids)]
+    elements, rows = of_elements(y, p), of_rows(y, p, ids=ids)
+    one_each = p.ndim == 2 and bool(jnp.all(jnp.sum(y, axis=-1) == 1))
+    return [*rows, *elements] if one_each else [*elements, *rows]
 
 
 def _read(convention: Convention, text: str | None, wanted: float | None) -> Reading:

@@ -39,3 +39,9 @@ def ported(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jaxent.reduce(jaxent.softmax_statistics(logits, labels).correct)
+
+
+def explained() -> bool:
+    found: jaxent.Explanation = jaxent.explain([0, 0, 1], [0.3, 0.7, 0.0], got="12.03")
+    rows = jaxent.explain([[0, 1], [1, 0]], [[0.3, 0.7], [0.5, 0.5]])
+    return len(found.matching) > 0 and rows.readings[0].matches

@@ -18,6 +18,7 @@ def mistakes(logits: Array, labels: Array, mask: Array) -> None:
     jaxent.samplers.uniform(labels, labels, num_sampled=4)  # error
     jaxent.compat.torch.cross_entropy(logits, labels, reduction=3)  # error
     jaxent.softmax_crossentropy(logits, labels)  # error
+    jaxent.explain([0, "cat"], [0.3, 0.7])  # error
 
 
 def number(logits: Array) -> float:
