@@ -53,6 +53,8 @@ def floats(argument: str, x: ArrayLike) -> Array:
     x = array(argument, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         cast = f"Cast it: `{argument}.astype(jnp.float32)`."
+        if argument in ("hidden", "classifier"):
+            cast += " Class ids are `labels`, after `hidden` and `classifier`."
         remedy = REAL if jnp.issubdtype(x.dtype, jnp.complexfloating) else cast
         fail(TypeError, argument, "be real floats", x, remedy)
     return x
@@ -103,11 +105,22 @@ def same_shape(argument: str, x: Array, shape: Shape, like: str):
         of = like if like == "the result" else f"`{like}`"
         must = f"have shape {shape} (that of {of})"
         remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+        if repeated(argument, x, shape):
+            remedy = f"Nothing is broadcast. If meant: {repeated(argument, x, shape)}."
         if x.shape == (*shape, 1):
             remedy = f"Drop its last axis: {without_last(argument, x)}."
         elif shape == (*x.shape, 1) and like.isidentifier():
             remedy = f"Add an axis, `{argument}[..., None]`, or drop that of `{like}`."
         fail(ValueError, argument, must, x.shape, remedy)
+
+
+def repeated(argument: str, x: Array, shape: Shape) -> str | None:
+    """How to write an array as one of the shape, where it stands for one."""
+    if x.ndim and fits(x, shape):
+        return f"`jnp.broadcast_to({argument}, {shape})`"
+    if argument in ("where", "weights") and x.ndim and x.shape == shape[:-1]:
+        return f"`jnp.broadcast_to({argument}[..., None], {shape})`"
+    return None
 
 
 def without_last(argument: str, x: Array) -> str:
@@ -164,10 +177,8 @@ def positions(where: ArrayLike | None, shape: Shape, full: Shape = ()) -> Array 
         remedy = "It says which positions to keep, one boolean each."
         if where.shape == (*shape, 1):
             remedy = f"Drop its last axis: {without_last('where', where)}."
-        elif where.shape == shape[:-1]:
-            remedy = f"Repeat it: `jnp.broadcast_to(where[..., None], {shape})`."
-        elif where.shape == (*shape[:-1], 1):
-            remedy = f"Repeat it: `jnp.broadcast_to(where, {shape})`."
+        elif repeated("where", where, shape):
+            remedy = f"Repeat it: {repeated('where', where, shape)}."
         elif len(shape) < where.ndim == len(full):
             remedy = "To choose classes, not positions, use `class_where`."
         must = f"have shape {shape} (that of the result)"

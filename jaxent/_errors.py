@@ -21,6 +21,29 @@ from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from jax import Array
 
+ELSEWHERE = {
+    "dim": ("axis",),
+    "ignore_class": ("ignore_index",),
+    "input": ("logits", "probs", "log_probs", "log_predictions", "hidden"),
+    "mask": ("where",),
+    "predictions": ("logits", "probs", "log_probs", "log_predictions", "hidden"),
+    "reduce": ("reduction",),
+    "sample_weight": ("weights",),
+    "size_average": ("reduction",),
+    "target": ("labels", "targets"),
+    "targets": ("labels", "targets"),
+    "weight": ("class_weights", "weights"),
+    "y_pred": ("probs", "log_probs", "logits"),
+    "y_true": ("labels", "targets"),
+}
+"""What other frameworks call an argument, and what it is here: the first there is."""
+SAID_BY_THE_NAME = {
+    "from_logits": "Losses of logits have names of their own, such as "
+    "`sigmoid_binary_cross_entropy` and `softmax_cross_entropy`.",
+    "log_target": "Its name says it: `kl_divergence_with_log_targets`.",
+}
+"""What is a flag elsewhere and a function here."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Names = dict[str, str]
@@ -195,19 +218,33 @@ def _not_entered(function: Callable, args: tuple, options: dict) -> Refusal:
     takes += f"; by name {', '.join(by_name)}." if by_name else "."
     for name, x in options.items():
         if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, 1)
-            remedy = f"Did you mean `{near[0]}`? {takes}" if near else takes
+            ours = [n for n in ELSEWHERE.get(name, ()) if n in parameters]
+            ours = ours or difflib.get_close_matches(name, parameters, 1)
+            remedy = f"Did you mean `{ours[0]}`? {takes}" if ours else takes
+            remedy = SAID_BY_THE_NAME.get(name, remedy)
             return Refusal(TypeError, name, "be an argument it has", shown(x), remedy)
         if name in arrays[: len(args)]:
             return Refusal(TypeError, name, "be given once", "it twice", takes)
     if len(args) > len(arrays):
         must = f"be called with {len(arrays)} arguments by position"
-        remedy = f"Options go by name, such as `{by_name[0]}=`. {takes}"
+        remedy = f"Options go by name{_by_name(arrays, by_name, args)}. {takes}"
         return Refusal(TypeError, "", must, len(args), remedy if by_name else takes)
     given = {*arrays[: len(args)], *options}
     lacking = (n for n, p in parameters.items() if p.default is p.empty)
     missing = next((n for n in lacking if n not in given), "")
     return Refusal(TypeError, missing, "be given", "nothing", takes)
+
+
+def _by_name(arrays: list[str], by_name: list[str], args: tuple) -> str:
+    """The line to write, where what came by position is an axis, and then a mask.
+
+    That is Optax's order. Other arrays may be anything: torch's weights of classes.
+    """
+    axis, *rest = args[len(arrays) :]
+    if by_name[:2] != ["axis", "where"] or not isinstance(axis, int) or rest[1:]:
+        return f", such as `{by_name[0]}=`"
+    where = ", where=..." if rest else ""
+    return f": write `({', '.join(arrays)}, axis={axis}{where})`"
 
 
 def shown(x: object) -> object:

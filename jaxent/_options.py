@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of options, and of all that a softmax loss takes together."""
 
+import difflib
 import math
 import operator
 import re
@@ -135,7 +136,9 @@ def unit(base: float | None) -> float:
 def one_of(argument: str, x: object, allowed: tuple[str, ...]):
     if not isinstance(x, str) or x not in allowed:
         must = "be one of " + ", ".join(map(repr, allowed))
-        fail(ValueError, argument, must, shown(x), "The docstring defines them.")
+        near = difflib.get_close_matches(str(x).lower(), allowed, 1)
+        remedy = f"Did you mean {near[0]!r}?" if near else "There are no others."
+        fail(ValueError, argument, must, shown(x), remedy)
 
 
 def reduction(x: object, shape: Shape) -> Reduction:

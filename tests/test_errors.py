@@ -34,8 +34,14 @@ LAST = "-1 is the last axis."
 PROBABILITIES = "For class probabilities use `jaxent.softmax_cross_entropy`."
 WEIGHTS = "multipliers are `weights`."
 RESHAPE = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
+REPEAT = (
+    "Nothing is broadcast. If meant: `jnp.broadcast_to(weights[..., None], (8, 5))`."
+)
 SCORED = "Add an axis, `labels[..., None]`, or drop that of `logits`."
 SHARD_MAP = "Call it inside `jax.shard_map` over a mesh with this axis."
+REDUCTIONS = "'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean', 'sequence_mean'"
+TAKES = "It takes logits, labels; by name axis, where, weights, class_where, ignore_index, class_weights, label_smoothing, z_loss, temperature, reduction, vocab_axis_name."
+THIRD = "Class ids are `labels`, after `hidden` and `classifier`."
 SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 
 # What is called, with what; the argument named, what it must be, what it got, and
@@ -51,7 +57,7 @@ MISTAKES = [
     (DENSE, (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", "For class ids use a loss of integer labels, or `jax.nn.one_hot`."),
     (DENSE, (X, X[:, :4]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 4)", RESHAPE),
     (DENSE, (X, X.astype(complex)), {}, TypeError, "labels", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
-    (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", RESHAPE),
+    (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", "Nothing is broadcast. If meant: `jnp.broadcast_to(labels, (8, 5))`."),
     (BINARY, (X[:, :1], jnp.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
     ("negative_log_likelihood", (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
     (BINARY, (X[:, :1], Y), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
@@ -124,7 +130,7 @@ MISTAKES = [
     (FUSED, (X, X, Y), {"memory": "64 parsecs"}, TypeError, "memory", "be a number of bytes, or text with a unit", "'64 parsecs'", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"memory": 1.5}, TypeError, "memory", "be a number of bytes, or text with a unit", "1.5", 'For example memory=2**28, or memory="256MB".'),
     (FUSED, (X, X, Y), {"weights": X}, ValueError, "weights", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
-    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla', 'pallas_tpu', 'pallas_gpu'", "'cuda'", "The docstring defines them."),
+    (FUSED, (X, X, Y), {"implementation": "cuda"}, ValueError, "implementation", "be one of 'xla', 'pallas_tpu', 'pallas_gpu'", "'cuda'", "There are no others."),
     (FUSED, (X, X, Y), TPU | {"class_weights": X[0]}, NotImplementedError, "class_weights", 'be left out with implementation="pallas_tpu"', "float32[5]", 'Only "xla", the default, has it.'),
     (FUSED, (X.astype("float16"), X.astype("float16"), Y), TPU, NotImplementedError, "hidden", 'be float32 or bfloat16 with implementation="pallas_tpu"', "float16", 'The matrix units take no other: cast it, or use "xla".'),
     (FUSED, (X, X, Y), TPU | {"memory": "65MiB"}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "65MiB", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
@@ -170,14 +176,32 @@ MISTAKES = [
     ("nce_loss", (X, X, Y), {"candidates": DRAWN, "where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 3}, ValueError, "num_resampled", "be below 3, the number of candidates", "3", "To keep all use `sampled_softmax_cross_entropy`."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 2, "temperature": 0}, ValueError, "temperature", "be above 0", "0", "Logits are divided by it; 1 is off."),
+    # the habits of other frameworks
+    (IDS, (X, Y, -1), {}, TypeError, "", "be called with 2 arguments by position", "3", f"Options go by name: write `(logits, labels, axis=-1)`. {TAKES}"),
+    (IDS, (X, Y, -1, X == 0), {}, TypeError, "", "be called with 2 arguments by position", "4", f"Options go by name: write `(logits, labels, axis=-1, where=...)`. {TAKES}"),
+    (IDS, (X, Y, X[0]), {}, TypeError, "", "be called with 2 arguments by position", "3", f"Options go by name, such as `axis=`. {TAKES}"),
+    (IDS, (X, Y), {"weight": X[0]}, TypeError, "weight", "be an argument it has", "float32[5]", f"Did you mean `class_weights`? {TAKES}"),
+    (IDS, (X, Y), {"sample_weight": X[:, 0]}, TypeError, "sample_weight", "be an argument it has", "float32[8]", f"Did you mean `weights`? {TAKES}"),
+    (IDS, (X, Y), {"mask": KEEP}, TypeError, "mask", "be an argument it has", "bool[8]", f"Did you mean `where`? {TAKES}"),
+    (IDS, (X, Y), {"ignore_class": -1}, TypeError, "ignore_class", "be an argument it has", "-1", f"Did you mean `ignore_index`? {TAKES}"),
+    (IDS, (), {"input": X, "target": Y}, TypeError, "input", "be an argument it has", "float32[8, 5]", f"Did you mean `logits`? {TAKES}"),
+    (IDS, (X,), {"y_true": Y}, TypeError, "y_true", "be an argument it has", "int32[8]", f"Did you mean `labels`? {TAKES}"),
+    ("binary_cross_entropy", (X, X), {"from_logits": True}, TypeError, "from_logits", "be an argument it has", "True", "Losses of logits have names of their own, such as `sigmoid_binary_cross_entropy` and `softmax_cross_entropy`."),
+    ("kl_divergence", (X, X), {"log_target": True}, TypeError, "log_target", "be an argument it has", "True", "Its name says it: `kl_divergence_with_log_targets`."),
+    ("kl_divergence", (X, X), {"reduction": "batchmean"}, ValueError, "reduction", f"be one of {REDUCTIONS}", "'batchmean'", "Did you mean 'batch_mean'?"),
+    (IDS, (X, Y), {"reduction": None}, ValueError, "reduction", f"be one of {REDUCTIONS}", "None", "Did you mean 'none'?"),
+    (DENSE, (X, X[:1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(1, 5)", "Nothing is broadcast. If meant: `jnp.broadcast_to(labels, (8, 5))`."),
+    (BINARY, (X, X), {"weights": X[:, 0]}, ValueError, "weights", "have shape (8, 5) (that of the result)", "(8,)", REPEAT),
+    (FUSED, (Y, X, X), {}, TypeError, "hidden", "be real floats", "int32[8]", f"Cast it: `hidden.astype(jnp.float32)`. {THIRD}"),
+    (FUSED, (X, Y, X), {}, TypeError, "classifier", "be real floats", "int32[8]", f"Cast it: `classifier.astype(jnp.float32)`. {THIRD}"),
     # reductions and helpers
     ("reduce", (X,), {"axis_name": "data"}, ValueError, "axis_name", "name an axis that is mapped where the call is", "'data'", SHARD_MAP),
-    ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean', 'sequence_mean'", "'average'", "The docstring defines them."),
+    ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean', 'sequence_mean'", "'average'", "There are no others."),
     ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean"', "0", "It takes all axes."),
-    ("reduce", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
+    ("reduce", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", REPEAT),
     ("reduce", (X,), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "Repeat it: `jnp.broadcast_to(where[..., None], (8, 5))`."),
     ("reduce", (X.astype(complex),), {}, TypeError, "values", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
-    ("WeightedMean.from_values", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", RESHAPE),
+    ("WeightedMean.from_values", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", REPEAT),
     ("next_token_labels", (X,), {}, TypeError, "tokens", "be integers", "float32[8, 5]", "Cast it: `tokens.astype(jnp.int32)`."),
     ("next_token_labels", (Y[0],), {}, ValueError, "tokens", "have an axis", "()", "The last axis is the sequence."),
     ("next_token_labels", (Y,), {"segment_ids": Y[:3]}, ValueError, "segment_ids", "have shape (8,) (that of `tokens`)", "(3,)", RESHAPE),
@@ -189,7 +213,8 @@ MISTAKES = [
 
 
 def message(call, argument, must, got, remedy):
-    return f"`jaxent.{call}({argument}=...)` must {must}; got {got}. {remedy}"
+    named = f"{argument}=..." if argument else "..."
+    return f"`jaxent.{call}({named})` must {must}; got {got}. {remedy}"
 
 
 @pytest.mark.parametrize(
