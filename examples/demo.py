@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> dict:
     tables = exactness.main(output)
 
     if args.language_steps:
-        heading("3  A language model of 32768 sub-words, with and without its logits")
+        heading("3  A language model of 32768 classes, with and without its logits")
         steps = ["--steps", str(args.language_steps), "--batch-size", "8"]
         language_model.main([*steps, *output])
 

@@ -129,7 +129,9 @@ def train(epochs: int, seed: int, batch_size: int) -> dict:
     history = {"train": [], "validation": []}
     print("        train                          validation")
     print("epoch   loss (nats)  accuracy  perpl.  loss (nats)  accuracy  perpl.")
-    with tqdm(total=epochs * steps, desc="training", unit="step", leave=False) as bar:
+    with tqdm(
+        total=epochs * steps, desc="training", unit="step", leave=False, disable=None
+    ) as bar:
         for epoch in range(1, epochs + 1):
             model.train()
             measured = []

@@ -141,7 +141,8 @@ def train(name: str, seed: int, steps: int, points: int) -> dict:
     carry = (weights, optimizer.init(weights))
     history = {"step": [0]} | {k: [float(v)] for k, v in measure(weights).items()}
     started = perf_counter()
-    with tqdm(total=every * points, desc=f"{name:7} seed {seed}", unit="step") as bar:
+    total, desc = every * points, f"{name:7} seed {seed}"
+    with tqdm(total=total, desc=desc, unit="step", disable=None) as bar:
         for point in range(1, points + 1):
             carry = advance(carry)
             history["step"].append(point * every)

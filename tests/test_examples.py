@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import mpmath
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ def run(*command: object) -> str:
         check=False,
     )
     assert process.returncode == 0, process.stdout + process.stderr
+    assert "%|" not in process.stderr  # a progress bar is for a terminal
     return process.stdout
 
 
@@ -112,6 +114,25 @@ def test_exactness_tables_hold_the_truth(tmp_path):
         assert row["jaxent"] == pytest.approx(row["true"], 1e-5)
         assert row["true"] == pytest.approx(distance**2 / 2, 0.2)
     assert abs(divergences[-1]["optax"] / divergences[-1]["true"] - 1) > 1
+
+
+def test_the_picture_of_the_margins_is_of_the_table_s_losses():
+    from matplotlib.figure import Figure
+
+    from examples import exactness
+
+    axes = Figure().subplots()
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        rows = {row["margin"]: row for row in exactness.loss_rows()}
+        exactness.plot_margins(axes)
+    drawn = {
+        (line.get_label().split(",")[0], margin): loss
+        for line in axes.lines
+        for margin, loss in zip(*line.get_data(), strict=True)
+    }
+    for margin, row in rows.items():
+        for name in exactness.LOSSES:
+            assert drawn[name, margin] == max(row[name], exactness.BOTTOM)
 
 
 @pytest.mark.parametrize("name", ["flax_nnx", "flax_linen", "equinox"])
