@@ -93,7 +93,7 @@ def test_every_name_to_choose_is_there():
 def test_what_numerics_promises_is_what_certify_checks():
     promised = set()
     text = (DOCS / "numerics.md").read_text("utf-8")
-    for names, bound in table(text, r"loss \| bound"):
+    for bound, names in table(text, r"bound \| loss"):
         number, unit = bound.split()
         promised |= {
             (name, float(number), unit[:3]) for name in re.findall(r"`(\w+)`", names)

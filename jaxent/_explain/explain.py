@@ -6,7 +6,7 @@ import struct
 import textwrap
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -85,9 +85,13 @@ class Explanation(NamedTuple):
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
-    options = {"break_long_words": False, "break_on_hyphens": False}
     return textwrap.wrap(
-        text, COLUMNS, initial_indent=indent, subsequent_indent=indent, **options
+        text,
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -123,8 +127,10 @@ def explain(
     text = None if got is None else str(got)
     wanted = None if text is None else _number(text)
     with jax.enable_x64(True):
-        p = _checks.weights("predictions", predictions).astype(jnp.float64)
-        y = _checks.weights("labels", labels)
+        p = _checks.weights("predictions", cast(ArrayLike, predictions)).astype(
+            jnp.float64
+        )
+        y = _checks.weights("labels", cast(ArrayLike, labels))
         readings = [_read(c, text, wanted) for c in _conventions(y, p)]
         shares = bool(jnp.all((p >= 0) & (p <= 1)))
     return Explanation(tuple(sorted(readings, key=_unlikely(shares))), text)
