@@ -343,6 +343,7 @@ def draw(measured: dict[str, dict], path: Path) -> None:
         xlabel="training step", ylabel="nats per token",
     )  # fmt: skip
     loss.xaxis.get_major_locator().set_params(integer=True)
+    loss.margins(y=0.35)
     loss.legend(loc="upper left")
     figure.savefig(path)
 
