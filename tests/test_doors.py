@@ -119,9 +119,9 @@ TAKES = (
 )
 REFUSED = {
     "position": ((X, Y, 1), {}, "...", "be called with 2 arguments by position; got 3. "
-                 "Options go by name, such as `axis=`."),
+                 "Options go by name: write `(logits, labels, axis=1)`."),
     "missing": ((X,), {}, "labels=...", "be given; got nothing."),
-    "near": ((X, Y), {"weight": Y}, "weight=...", "be an argument it has; got "
+    "near": ((X, Y), {"weigths": Y}, "weigths=...", "be an argument it has; got "
              "int32[8]. Did you mean `weights`?"),
     "unknown": ((X, Y), {"name": "ce"}, "name=...", "be an argument it has; got 'ce'."),
     "twice": ((X, Y), {"logits": X}, "logits=...", "be given once; got it twice."),
