@@ -3,8 +3,9 @@
 
 An array may be found in five situations, and each part of the library meets them so:
 
-- **Whole**: on one device, no mesh. Dense losses take classes in blocks on CPU, or a
-  few rows at a time (`cpu_sums`, `row_groups`); heads put dropped positions last and skip chunks of them (`chunks`).
+- **Whole**: on one device, no mesh. On CPU dense losses take the classes in blocks, or
+  a few rows at a time (`cpu_sums`, `row_groups`); heads put dropped positions last and
+  skip chunks of them (`chunks`).
 - **Automatic** axes: XLA spreads the array as it likes, and its type only names the
   mesh. Rows of a group, and of a chunk, are a stride apart, so that each device has a
   share of them; nothing is reordered, and a classifier's gradient is not cut in blocks.
