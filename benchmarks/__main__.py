@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     only = ["--only", *args.only] if args.only else []
     found = dense.main(passed + only)
     fused = fused_head.main(passed) if wanted("fused", args.only) else {"rows": []}
-    drawn = sampled.main(passed) if wanted("sampled", args.only) else {"rows": []}
+    drawn = sampled.main(passed) if wanted("sampled", args.only) else None
     result = {
         "command": shlex.join(["python", "-m", "benchmarks", *passed, *only]),
         "commit": report.commit(),
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         "dense": report.compact(found["rows"]),
         "scaling": report.compact(found.get("scaling", [])),
         "fused": report.compact(fused["rows"]),
-        "sampled": report.compact(drawn["rows"]),
+        "sampled": drawn and drawn | {"rows": report.compact(drawn["rows"])},
     }  # fmt: skip
     report.save(result, args.output)
     print(f"Written to {args.output}.")

@@ -139,6 +139,8 @@ def save(rows: list[dict], folder: Path) -> None:
     rows = [each[key] for key in sorted(each)]
     path.write_text(json.dumps(rows, indent=1) + "\n")
     text = (
-        "# Compiled for accelerators\n\nBy `make test-accelerators`; nothing was run."
+        "# Compiled for accelerators\n\nWhat the chips' own compilers make of each "
+        "loss, by `make test-accelerators`: fewer readings and writings of the logits, "
+        "and fewer temporaries, are better; nothing was run."
     )
     path.with_suffix(".md").write_text(f"{text}\n\n{table(rows)}\n")

@@ -15,11 +15,12 @@ import math
 import jax.numpy as jnp
 from jax import Array, lax
 
+from . import one_pass
 from .class_axis import WHOLE, ClassAxis
 from .exact import as_logits, rounded, widen, widen_both
 from .placement import is_sharded, spread_over
 from .row_groups import by_groups, is_known
-from .terms import Rest, Weights, exp_from, fall_from, one_hot, tied, weights_of
+from .terms import Rest, Weights, exp_from, one_hot, tied, weights_of
 
 
 def rest(classes: ClassAxis, x: Array, labels: Array) -> Rest:
@@ -97,11 +98,8 @@ def weighted(classes: ClassAxis, x: Array, weights: Array) -> tuple[Rest, Weight
     return of_top, by_groups(each, x, weights, of_top.label_logit)
 
 
-def fall(classes: ClassAxis, x: Array, top: Array) -> Array:
-    def each(x: Array, top: Array) -> Array:
-        return jnp.sum(fall_from(widen(x), top[..., None], classes), axis=-1)
-
-    return by_groups(each, x, top)
+def fall(classes: ClassAxis, x: Array, largest: Array, top: Array) -> Array:
+    return by_groups(functools.partial(one_pass.fall, classes), x, largest, top)
 
 
 def block_count(x: Array) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp, expm1, log, log1p
@@ -52,7 +52,7 @@ def _entropy_of_logits_jvp(primals, tangents):
 def _mean_distance(x: Array, classes: ClassAxis) -> Array:
     """Σ p·D."""
     top = top_of(x, classes)
-    return pair_of(top)[0].prob * fall_of(x, top)
+    return pair_of(top)[2] * fall_of(x, top)
 
 
 @_mean_distance.defjvp
@@ -154,19 +154,23 @@ def _raw_difference(a: Array, b: Array, p: Array) -> tuple[Array, Array]:
 @_divergence.defjvp
 def _divergence_jvp(primals, tangents):
     a, b, classes = primals
-    da, db = tangents[:2]
-    n = _divergence(*primals)
+    n, (da, db) = _divergence(*primals), tangents[:2]
     # ∂KL/∂b_j = q_j − p_j = p_j·(exp(d_j − KL) − 1), and ∂KL/∂a_j = −p_j·d_j: both go
     # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
     p, q, d = _centred(a, b, n, classes)
     of_a, of_b = product(p, d) * classes.per(da), change(p, q, d - n.kl[..., None])
     d_kl = classes.sum(of_b * classes.per(db) - of_a)
-    # The class that the shift is of stays at 0 of it, to every order.
-    top = one_hot(classes.top(a), a, classes)
-    d_shift = classes.sum(jnp.where(top, db - da, 0), keepdims=True)
-    moved = classes.per(jnp.where(top, 0, db - da - d_shift))
-    d_mean = classes.sum(p * moved + of_a)
-    return n, _Divergence(d_kl, d_mean, d_shift[..., 0], jnp.zeros_like(n.shift_low))
+    d_mean = classes.sum(p * _moved(a, da, db, classes) + of_a)
+    constant = jnp.zeros_like(n.shift)
+    return n, _Divergence(d_kl, d_mean, constant, constant)
+
+
+def _moved(a: Array, da: Array, db: Array, classes: ClassAxis) -> Array:
+    """The tangent of (b − a)/T less that of the likeliest class, whose own is 0."""
+    top, change = one_hot(classes.top(a), a, classes), db - da
+    shift = classes.sum(jnp.where(top, change, 0), keepdims=True)
+    # Not change − shift there: transposed, a difference of what the others add to.
+    return classes.per(jnp.where(top, 0, change - shift))
 
 
 def _centred(
@@ -174,10 +178,24 @@ def _centred(
 ) -> tuple[Array, Array, Array]:
     """p, q and d of each class, d meaningless where p is 0."""
     p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
+    return p, q, _from_mean(a, b, lax.stop_gradient(p), n, classes)
+
+
+@jax.custom_jvp
+def _from_mean(
+    a: Array, b: Array, p: Array, n: _Divergence, classes: ClassAxis
+) -> Array:
     raw, low = _raw_difference(rounded(a), rounded(b), p)
     raw = (raw - n.shift[..., None]) + (low - n.shift_low[..., None])
-    d = classes.scaled(jnp.where(p == 0, 0, raw)) - n.mean[..., None]
-    return p, q, d
+    return classes.scaled(jnp.where(p == 0, 0, raw)) - n.mean[..., None]
+
+
+@_from_mean.defjvp
+def _from_mean_jvp(primals, tangents):
+    a, _, p, _, classes = primals
+    da, db, _, dn, _ = tangents
+    moved = jnp.where(p == 0, 0, _moved(a, da, db, classes))
+    return _from_mean(*primals), moved - dn.mean[..., None]
 
 
 @jax.custom_jvp

@@ -184,10 +184,11 @@ def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
 @jax.custom_jvp
 def class_pairs_from(x: Array, keep: Array | None, top: Rest) -> Pair:
     """`class_pairs`, of sums that are there already."""
-    pair, log_total, _ = pair_of(top)
+    pair, log_total, scale = pair_of(top)
     distance = _distance(x, keep, top)
-    prob = exp_from(x, top.label_logit[..., None], top.classes) * pair.prob[..., None]
-    prob = drop(prob, keep)
+    # From the largest of the rest, to which `scale` has what the margin rounds off.
+    prob = exp_from(x, top.largest[..., None], top.classes) * scale[..., None]
+    prob = jnp.where(distance == 0, pair.prob[..., None], drop(prob, keep))
     # Only at the top can 1 − p cancel, since every other p is at most ½.
     at_top = pair.one_minus_prob[..., None]
     one_minus_prob = jnp.where(distance == 0, at_top, 1 - prob)

@@ -110,10 +110,11 @@ def weighted_of(
 
 
 def fall_of(x: Array, top: Rest) -> Array:
-    """Σ_j D_j·exp(−D_j) of the distances D = (x_y − x)/T from a likeliest class y."""
+    """Σ_j D_j·exp((x_j − c')/T), D_j the distance (x_y − x_j)/T from the top y."""
     x, classes = lax.stop_gradient(x), _constant(top.classes)
     fall = lax.platform_dependent(
         x,
+        lax.stop_gradient(top.largest),
         lax.stop_gradient(top.label_logit),
         cpu=functools.partial(cpu_sums.fall, classes),
         default=functools.partial(one_pass.fall, classes),

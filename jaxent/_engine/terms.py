@@ -51,13 +51,6 @@ def exp_from(
     return exp(classes.scaled(jnp.minimum(x, largest) - largest))
 
 
-def fall_from(x: Array, top: Array, classes: ClassAxis = WHOLE) -> Array:
-    """D·exp(−D), D = (top − x)/T; 0 where that is infinite."""
-    top = jnp.maximum(top, jnp.finfo(top.dtype).min)
-    distance = classes.scaled(top - jnp.minimum(x, top))
-    return jnp.minimum(distance, jnp.finfo(x.dtype).max) * exp(-distance)
-
-
 def tied(rest: Rest, others: Array) -> Rest:
     """`rest` with `others` classes more, a number ≥ 0, that are as large as the top."""
     below, total, top, classes = rest
