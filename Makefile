@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo demo-sharded test test-quick lint format docs dist bench bench-quick pods \
+.PHONY: demo demo-sharded test test-all test-quick lint format docs dist bench bench-quick pods \
 	test-matrix test-peers test-accelerators clean
 
 .venv/installed: pyproject.toml
@@ -22,6 +22,10 @@ demo-sharded: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+
+# And what another test shows to hold: options in float64, every option's derivatives.
+test-all: .venv/installed
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q -m ''
 
 # What a change to one loss needs: its rows of the tables, and the rules of the house.
 LOSS ?= softmax_focal_loss
@@ -82,7 +86,7 @@ test-on:
 	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
 	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs,dist]' $(PIN)
 	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
-	$(ENV)/bin/python -m pytest -n $(JOBS) -q
+	$(ENV)/bin/python -m pytest -n $(JOBS) -q -m ''
 
 # Peers' own tests on what jaxent has in the place of theirs, as they were released.
 PEERS := optax==0.2.8 scikit-learn==1.9.1 keras==3.15.1 tokamax==0.0.17 pytest

@@ -8,6 +8,11 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# Small programs are compiled faster in one piece.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
+)
+
 import jax
 import jax.numpy as jnp
 import pytest

@@ -539,10 +539,20 @@ def working(dtype):
 def cells(cases):
     """Case × dtype × regime, each with its id.
 
-    Float16 is bfloat16 but for the cast, and that comes before any option.
+    Float16 is bfloat16 but for the cast, and that comes before any option; what an
+    option does is written once for all floats. So a thorough run alone has the options
+    in float64, and float16.
     """
     return [
-        pytest.param(case, dtype, regime, id=f"{case.name}-{dtype}-{regime}")
+        pytest.param(
+            case,
+            dtype,
+            regime,
+            id=f"{case.name}-{dtype}-{regime}",
+            marks=[pytest.mark.thorough]
+            if dtype == "float16" or (case.tag and dtype == "float64")
+            else [],
+        )
         for case in cases
         for dtype in DTYPES
         for regime in case.kind.regimes

@@ -206,7 +206,13 @@ LIKE_ANOTHER = {
     "js_divergence_from_logits": "symmetric",
 }
 ROWS = [
-    pytest.param(case.name, i, id=f"{case.name}-{i}")
+    # An option's derivatives are those of the rule without it, but for a product.
+    pytest.param(
+        case.name,
+        i,
+        id=f"{case.name}-{i}",
+        marks=[pytest.mark.thorough] if case.tag else [],
+    )
     for case in CASES
     if case.axis == -1 and case.tag in TAGS
     for i in case.kind.differentiable
