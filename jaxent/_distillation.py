@@ -39,6 +39,7 @@ def linear_kl_divergence(
     statistics: bool = False,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> Any:
     """`KL(teacher ‖ student)` of two heads' softmaxes, without either's logits.
 
@@ -62,6 +63,7 @@ def linear_kl_divergence(
         every position as well, from the same sweep, and not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
       (float64 for float64).
@@ -84,6 +86,7 @@ def linear_kl_divergence(
     given, settings = given_head(
         heads, labels=None, where=where, weights=weights,
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
+        token_axis_name=token_axis_name,
     )  # fmt: skip
     shared = Shared(temperature=_options.off_at_1("temperature", temperature))
     beside = _options.flag("statistics", statistics)
@@ -110,6 +113,7 @@ def linear_js_divergence(
     reduction: Reduction = "mean",
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> Float[Array, "..."]:
     """Jensen–Shannon divergence of two heads' softmaxes, without either's logits.
 
@@ -131,6 +135,7 @@ def linear_js_divergence(
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
       (float64 for float64).
@@ -153,6 +158,7 @@ def linear_js_divergence(
     given, settings = given_head(
         heads, labels=None, where=where, weights=weights,
         ignore_index=None, memory=memory, vocab_axis_name=vocab_axis_name,
+        token_axis_name=token_axis_name,
     )  # fmt: skip
     share = _options.number("weight", weight, (0.0, 1.0))
     temperature = _options.off_at_1("temperature", temperature)
@@ -180,6 +186,7 @@ def linear_kl_divergence_from_top_k(
     statistics: bool = False,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> Any:
     """`KL(teacher ‖ student)` of a head's softmax from a teacher's K likeliest classes.
 
@@ -205,6 +212,7 @@ def linear_kl_divergence_from_top_k(
         every position as well, from the same sweep, and not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
       (float64 for float64).
@@ -225,7 +233,8 @@ def linear_kl_divergence_from_top_k(
     data = top_k_inputs(ids, log_probs, tail_log_prob, tail, batch)
     given, settings = given_head(
         (head,), labels=None, where=where, weights=weights, ignore_index=None,
-        memory=memory, vocab_axis_name=vocab_axis_name, data=data,
+        memory=memory, vocab_axis_name=vocab_axis_name,
+        token_axis_name=token_axis_name, data=data,
     )  # fmt: skip
     settings = settings._replace(checked=_values.checked("ids"))
     temperature = _options.off_at_1("temperature", temperature)

@@ -48,6 +48,7 @@ def linear_softmax_cross_entropy(
     memory: int | str | None = None,
     implementation: Implementation | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> Any:
     """Softmax cross-entropy of `hidden @ classifier.T + bias`, without the logits.
 
@@ -88,8 +89,9 @@ def linear_softmax_cross_entropy(
         "pallas_gpu" (bfloat16 and float16 only), that keeps the logits on the chip and
         makes more products, five and four. They have the first derivative only, in
         reverse mode; no `class_weights`, `temperature`, `statistics`,
-        `vocab_axis_name` or traced `softcap`. Nobody has timed them.
+        `*_axis_name` or traced `softcap`. Nobody has timed them.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
       A kept label out of range makes it NaN, and the gradient too. With `statistics`
@@ -113,14 +115,14 @@ def linear_softmax_cross_entropy(
         implementation,
         class_weights=class_weights, temperature=temperature,
         statistics=_options.flag("statistics", statistics) or None,
-        vocab_axis_name=vocab_axis_name,
+        vocab_axis_name=vocab_axis_name, token_axis_name=token_axis_name,
     )  # fmt: skip
     head = linear_head(hidden, classifier, bias)
     reduction = _options.reduction(reduction, head.hidden.shape[:-1])
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=None if kernels else memory,
-        vocab_axis_name=vocab_axis_name,
+        vocab_axis_name=vocab_axis_name, token_axis_name=token_axis_name,
     )  # fmt: skip
     shared = _shared(softcap, temperature)._replace(
         class_weights=_checks.per_class(class_weights, head.classifier.shape[0]),
@@ -160,6 +162,7 @@ def linear_softmax_loss(
     has_aux: bool = False,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> Any:
     """A loss of your own of a fused head, evaluated and differentiated in the chunks.
 
@@ -188,6 +191,7 @@ def linear_softmax_loss(
         is not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
       With `has_aux` a pair of that and aux, arrays `[*batch, ...]`, 0 where dropped.
@@ -209,11 +213,12 @@ def linear_softmax_loss(
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=weights,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
-        data=data,
+        token_axis_name=token_axis_name, data=data,
     )  # fmt: skip
     loss, constants = own_loss(
-        function, given, jax.tree.structure(data), _options.flag("has_aux", has_aux)
-    )
+        function, given, settings, jax.tree.structure(data),
+        _options.flag("has_aux", has_aux),
+    )  # fmt: skip
     shared = _shared(softcap, temperature)._replace(constants=constants)
     losses, aux = reduced(
         given, shared, settings=settings, reduction=reduction, loss=loss
@@ -234,6 +239,7 @@ def linear_softmax_statistics(
     temperature: Number | None = None,
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> SoftmaxStatistics:
     """The statistics of `softmax_statistics`, of a fused head.
 
@@ -252,6 +258,7 @@ def linear_softmax_statistics(
       temperature: T > 0, divides the logits, capped or not; None for 1.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),
       `correct` bool and `top_id` int32. A label out of range: NaN in all that depends
@@ -271,6 +278,7 @@ def linear_softmax_statistics(
     given, settings = given_head(
         (head,), labels=labels, where=where, weights=None,
         ignore_index=ignore_index, memory=memory, vocab_axis_name=vocab_axis_name,
+        token_axis_name=token_axis_name,
     )  # fmt: skip
     shared = _shared(softcap, temperature)
     return linear_statistics(given, shared, settings=settings)

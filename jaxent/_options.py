@@ -17,7 +17,7 @@ from jax.core import Tracer
 from . import _values
 from ._checks import integer
 from ._errors import fail, shown
-from ._types import Implementation, Reduction, Shape
+from ._types import AxisName, Implementation, Reduction, Shape
 from ._values import Bounds
 
 MEANINGS = {
@@ -164,6 +164,15 @@ def kernels(implementation: object, **only_xla: object) -> str | None:
             remedy = 'Only "xla", the default, has it.'
             fail(NotImplementedError, name, must, x, remedy)
     return str(implementation)
+
+
+def axes(argument: str, x: AxisName) -> tuple[str, ...]:
+    """The names of one mesh axis or of several."""
+    names = x if isinstance(x, tuple) else (x,)
+    if not names or not all(isinstance(name, str) for name in names):
+        must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
+        fail(TypeError, argument, must, repr(x), remedy)
+    return names
 
 
 def positive(argument: str, x: object) -> float | Array:

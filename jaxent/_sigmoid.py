@@ -160,6 +160,7 @@ def linear_sigmoid_binary_cross_entropy(
     reduction: Reduction = "mean",
     memory: int | str | None = None,
     vocab_axis_name: AxisName | None = None,
+    token_axis_name: AxisName | None = None,
 ) -> Float[Array, "..."]:
     """Binary cross-entropy of a head over all classes, without its logits.
 
@@ -178,6 +179,7 @@ def linear_sigmoid_binary_cross_entropy(
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Loss in nats: a scalar, or for "none" an array of shape `batch`; float32 (float64
       for float64). A label out of range: NaN for its position.
@@ -201,7 +203,8 @@ def linear_sigmoid_binary_cross_entropy(
     pos_weight = per_class_or_one("pos_weight", pos_weight, head)
     given, settings = given_head(
         (head,), labels=None, where=where, weights=weights, ignore_index=None,
-        memory=memory, vocab_axis_name=vocab_axis_name, data=(ids,),
+        memory=memory, vocab_axis_name=vocab_axis_name,
+        token_axis_name=token_axis_name, data=(ids,),
     )  # fmt: skip
     settings = settings._replace(checked=_values.checked("labels"))
     alpha = _options.option("label_smoothing", label_smoothing, 1.0)

@@ -119,6 +119,8 @@ MISTAKES = [
     ("softmax_statistics", (X, Y), {"vocab_axis_name": 1}, TypeError, "vocab_axis_name", "be the name of a mesh axis, or a tuple of names", "1", "None is off."),
     (FUSED, (X, X, Y), {"vocab_axis_name": ()}, TypeError, "vocab_axis_name", "be the name of a mesh axis, or a tuple of names", "()", "None is off."),
     (FUSED, (X, X, Y), {"vocab_axis_name": "vocab"}, ValueError, "vocab_axis_name", "name an axis that is mapped where the call is", "'vocab'", SHARD_MAP),
+    (FUSED, (X, X, Y), {"token_axis_name": "data"}, ValueError, "token_axis_name", "name axes of a mesh", "'data' and no mesh", "Call it under `jax.set_mesh(mesh)`."),
+    (FUSED, (X, X, Y), {"token_axis_name": 1}, TypeError, "token_axis_name", "be the name of a mesh axis, or a tuple of names", "1", "None is off."),
     # fused heads
     (FUSED, (X, X.T, Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
     (FUSED, (X, X[:, :4], Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(8, 4)", "The last axis of `hidden`, of shape (8, 5), is d."),

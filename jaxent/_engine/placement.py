@@ -9,6 +9,8 @@ An array may be found in five situations, and each part of the library meets the
 - **Automatic** axes: XLA spreads the array as it likes, and its type only names the
   mesh. Rows of a group, and of a chunk, are a stride apart, so that each device has a
   share of them; nothing is reordered, and a classifier's gradient is not cut in blocks.
+  Where `token_axis_name` says which axes divide the tokens, a head runs under
+  `shard_map` over these, and XLA spreads the rest as before.
 - **Explicit** axes: the type says which mesh axis divides which array axis. Rows are
   taken all at once, a label's logit is a masked sum and no gather, and what meets the
   logits is first divided as they are (`placed_as`). A head runs under `shard_map` on
@@ -27,7 +29,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, reshard
+from jax.sharding import (
+    AbstractMesh,
+    AxisType,
+    Mesh,
+    NamedSharding,
+    get_abstract_mesh,
+    reshard,
+)
 from jax.sharding import PartitionSpec as P
 
 from .._types import PyTree
@@ -145,6 +154,12 @@ def mesh_of(x: Array) -> Mesh | AbstractMesh:
     return jax.typeof(x).sharding.mesh
 
 
+def known_mesh(*arrays: Array) -> Mesh | AbstractMesh:
+    """The mesh of the first array that is on one, or else that of `jax.set_mesh`."""
+    on = (mesh for mesh in map(mesh_of, arrays) if mesh.axis_names)
+    return next(on, get_abstract_mesh())
+
+
 def explicit_axes(x: Array) -> frozenset[str]:
     """The explicit axes of the mesh that x is on, of which its type may name some."""
     mesh = mesh_of(x)
@@ -152,11 +167,10 @@ def explicit_axes(x: Array) -> frozenset[str]:
     return frozenset(name for name, kind in axes if kind == AxisType.Explicit)
 
 
-def manual(x: Array) -> AbstractMesh:
-    """The mesh of x as it is inside of a `shard_map` over its explicit axes."""
-    mesh = mesh_of(x)
+def manual(mesh: Mesh | AbstractMesh, names: frozenset[str]) -> AbstractMesh:
+    """A mesh as it is inside of a `shard_map` over some of its axes."""
     abstract = mesh if isinstance(mesh, AbstractMesh) else mesh.abstract_mesh
-    return abstract.update_axis_types(dict.fromkeys(explicit_axes(x), AxisType.Manual))
+    return abstract.update_axis_types(dict.fromkeys(names, AxisType.Manual))
 
 
 def spread_over(x: Array) -> int:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fused heads of arrays on explicit mesh axes: each device computes what it holds.
+"""Fused heads of arrays on known mesh axes: each device computes what it holds.
 
-Their types say where the tokens and the classes are, so that a head runs under
-`jax.shard_map`: its loops then send what the sliced classes need, and each gradient is
-summed once. Other axes, and a width that is divided, are gathered first, as in FSDP.
+The types of arrays on explicit axes say where the tokens and the classes are, so that a
+head runs under `jax.shard_map`: its loops then send what the sliced classes need, and
+each gradient is summed once. Other axes, and a width that is divided, are gathered
+first, as in FSDP. Of automatic axes the caller says which divide the tokens: the head
+runs under `shard_map` over these alone, and XLA divides the rest.
 
 There is no mathematics here: how sums over sliced classes are put together is in
 `_engine.sums`, and what runs on each device in `chunked`. Read `_engine.placement` for
@@ -11,16 +13,17 @@ the other places an array may be.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, reshard
+from jax.sharding import AxisType, NamedSharding, reshard, use_abstract_mesh
 from jax.sharding import PartitionSpec as P
 
 from .._engine.class_axis import ClassAxis
 from .._engine.linear import Head
-from .._engine.placement import axis_names, explicit_axes, mesh_of, spec_of
+from .._engine.placement import axis_names, explicit_axes, manual, mesh_of, spec_of
 from .._errors import fail
 from .._types import PyTree
 from .chunks import Shared, plan_chunks
@@ -43,10 +46,9 @@ def under_shard_map(
     Either way what else it returns is of each position.
     """
     hidden, classifier, _ = given.heads[0]
-    explicit = explicit_axes(hidden)
-    if not explicit:
+    mesh, names, tokens = _divided(given, settings)
+    if not names:
         return core(given, shared, settings)
-    mesh, tokens = mesh_of(hidden), spec_of(hidden)[:-1]
     rows = spec_of(classifier)[0]
     token_axes = axis_names(*tokens)
     # A mesh axis can divide the tokens or the classes, not both. Where it is asked to,
@@ -65,9 +67,11 @@ def under_shard_map(
     def put(spec: P, part: PyTree) -> PyTree:
         return jax.tree.map(lambda x: reshard(x, NamedSharding(mesh, spec)), part)
 
-    moved, numbers = jax.tree.map(put, places, (given, shared))
-    if not is_placed(given):
-        return core(moved, numbers, settings)
+    runs = _runs_there(given, settings)
+    if settings.tokens is None:
+        given, shared = jax.tree.map(put, places, (given, shared))
+    if not runs:
+        return core(given, shared, settings)
     if AxisType.Manual in mesh.axis_types:
         # XLA takes no `shard_map` of what differs along axes that are manual already.
         name, x = ("hidden", hidden) if token_axes else ("classifier", classifier)
@@ -76,15 +80,31 @@ def under_shard_map(
         fail(ValueError, name, must, P(*spec_of(x)), remedy)
     out = P() if summed else P(*tokens), P(*tokens)
     run = jax.shard_map(
-        on_each_device, mesh=mesh, in_specs=places, out_specs=out, axis_names=explicit
+        on_each_device, mesh=mesh, in_specs=places, out_specs=out, axis_names=names
     )
-    return run(moved, numbers)
+    return run(given, shared)
 
 
-def is_placed(given: HeadInputs) -> bool:
-    """Whether the types of the head say where its arrays are: then it runs there."""
+def inside(given: HeadInputs, settings: HeadSettings) -> AbstractContextManager:
+    """Where what a head calls is traced as if it were in the `shard_map` it runs in."""
+    mesh, names, _ = _divided(given, settings)
+    there = _runs_there(given, settings)
+    return use_abstract_mesh(manual(mesh, names)) if there else nullcontext()
+
+
+def _divided(given: HeadInputs, settings: HeadSettings) -> tuple[Any, frozenset, tuple]:
+    """The mesh, which of its axes are known, and what divides the tokens' axes."""
+    hidden, tokens = given.heads[0].hidden, settings.tokens
+    if tokens is None:
+        return mesh_of(hidden), explicit_axes(hidden), spec_of(hidden)[:-1]
+    return tokens.mesh, frozenset(axis_names(*tokens.spec)), tuple(tokens.spec)
+
+
+def _runs_there(given: HeadInputs, settings: HeadSettings) -> bool:
+    """Whether it is known where the head's arrays are: by their types, or by name."""
     hidden, classifier, _ = given.heads[0]
-    return any((*spec_of(hidden), *spec_of(classifier)))
+    placed = any((*spec_of(hidden), *spec_of(classifier)))
+    return placed or settings.tokens is not None
 
 
 def _places(

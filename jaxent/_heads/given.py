@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from .. import _checks, _options, _values
@@ -14,7 +16,8 @@ from .._engine.class_axis import ClassAxis, class_axis
 from .._engine.exact import computing_dtype
 from .._engine.labels import class_ids, drop, kept, looked_at
 from .._engine.linear import Head, multiplied_in
-from .._engine.placement import spread_over
+from .._engine.placement import known_mesh, spread_over
+from .._engine.row_groups import is_known
 from .._errors import fail
 from .._types import AxisName, PyTree, Shape
 from .chunked import BUFFERS
@@ -41,6 +44,8 @@ class HeadSettings(NamedTuple):
     plan: Plan
     ignore_index: int | None
     checked: str | None
+    tokens: NamedSharding | None = None
+    """The automatic axes that divide the first axis of `hidden`, where that is said."""
 
 
 def given_head(
@@ -52,6 +57,7 @@ def given_head(
     ignore_index: int | None,
     memory: int | str | None,
     vocab_axis_name: AxisName | None,
+    token_axis_name: AxisName | None = None,
     data: PyTree = (),
 ) -> tuple[HeadInputs, HeadSettings]:
     """The checks that all fused heads share, and how they are cut into chunks."""
@@ -67,10 +73,45 @@ def given_head(
         _checks.same_shape("weights", weights, batch, "labels")
     compact = drops(where, weights, index)
     plan = _plan(heads, memory, compact=compact)
-    settings = HeadSettings(plan, index, _values.checked())
+    tokens = _tokens(token_axis_name, vocab_axis_name, heads[0])
+    settings = HeadSettings(plan, index, _values.checked(), tokens)
     classes = class_axis(vocab_axis_name)
     each = _data(data, batch)
     return HeadInputs(heads, labels, where, weights, classes, each), settings
+
+
+def _tokens(
+    name: AxisName | None, vocab_axis_name: AxisName | None, head: Head
+) -> NamedSharding | None:
+    """Which automatic axes of which mesh divide the first axis of `hidden`."""
+    if name is None:
+        return None
+    names = _options.axes("token_axis_name", name)
+    if vocab_axis_name is not None:
+        remedy = "Inside a `jax.shard_map` each device has its own tokens; or leave "
+        remedy += "the classes to the compiler."
+        must = "be left out with vocab_axis_name"
+        fail(ValueError, "token_axis_name", must, repr(name), remedy)
+    hidden = head.hidden
+    mesh = known_mesh(hidden, head.classifier)
+    sizes = dict(zip(mesh.axis_names, mesh.axis_sizes, strict=True))
+    if not sizes:
+        must, remedy = "name axes of a mesh", "Call it under `jax.set_mesh(mesh)`."
+        fail(ValueError, "token_axis_name", must, f"{name!r} and no mesh", remedy)
+    if not sizes.keys() >= set(names):
+        must = "name axes of the mesh, " + ", ".join(map(repr, sizes))
+        remedy = "They are those that divide the tokens."
+        fail(ValueError, "token_axis_name", must, repr(name), remedy)
+    if set(mesh.axis_types) != {AxisType.Auto}:
+        must = "be left out where a mesh has explicit or manual axes"
+        remedy = "Types tell it of explicit ones; along manual ones each has its own."
+        fail(ValueError, "token_axis_name", must, repr(name), remedy)
+    shards = math.prod(sizes[axis] for axis in names)
+    if hidden.ndim < 2 or (is_known(hidden.shape[0]) and hidden.shape[0] % shards):
+        must = f"have a first axis that {shards} devices divide, of token_axis_name"
+        remedy = "Pad the batch, and drop what is added by `where`."
+        fail(ValueError, "hidden", must, hidden.shape, remedy)
+    return NamedSharding(mesh, P(names))
 
 
 def _data(data: PyTree, batch: Shape) -> tuple[Array, ...]:

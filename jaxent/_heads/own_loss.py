@@ -10,23 +10,20 @@ argument, for gradients to reach it.
 import functools
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import use_abstract_mesh
 
 from .._engine.exact import computing_dtype
-from .._engine.placement import manual
 from .._engine.softmax_statistics import SoftmaxStatistics
 from .._errors import fail, noted, outside
 from .._types import PyTree
 from .apart import mixing, traced
 from .chunks import Rows, Shared, of_length, over
-from .explicit import is_placed
-from .given import HeadInputs
+from .explicit import inside
+from .given import HeadInputs, HeadSettings
 from .losses import statistics_rows
 
 NOTE = (
@@ -48,7 +45,11 @@ class _Own(NamedTuple):
 
 
 def own_loss(
-    function: Callable[..., Any], given: HeadInputs, tree: Any, has_aux: bool
+    function: Callable[..., Any],
+    given: HeadInputs,
+    settings: HeadSettings,
+    tree: Any,
+    has_aux: bool,
 ) -> tuple[Callable, tuple[Array, ...]]:
     """The loss of a chunk's rows, and the numbers that the function closes over.
 
@@ -78,8 +79,7 @@ def own_loss(
         must = "keep the positions apart: it is called on some of them at a time"
         remedy = "Use `linear_softmax_statistics`, and any function of all positions."
         fail(ValueError, "function", must, f"one that mixes them, by {step}", remedy)
-    # On explicit axes it runs inside a `shard_map`, and is traced as if it were there.
-    with use_abstract_mesh(manual(hidden)) if is_placed(given) else nullcontext():
+    with inside(given, settings):
         closed, constants = jax.closure_convert(of_flat, *examples(count))
     is_float = tuple(jnp.issubdtype(a.dtype, jnp.floating) for a in given.data)
     own = _Own(closed, count, is_float, has_aux)
