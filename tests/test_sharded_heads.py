@@ -55,7 +55,7 @@ OPTIONS = {
     "plain": ({}, "sum"),
     "all": (
         arrays() | {"ignore_index": 3, "label_smoothing": 0.1, "z_loss": 0.01,
-         "softcap": 2.5}, "sum",
+         "softcap": 2.5, "temperature": 0.7}, "sum",
     ),
     "none": ({"where": arrays()["where"], "label_smoothing": 0.1}, "none"),
 }  # fmt: skip
@@ -74,11 +74,12 @@ def truth(loss, hidden, classifier, bias, cotangent):
 def cross_entropy(options, labels):
     options = dict(options)
     cap, weights = options.pop("softcap", None), options.pop("weights", 1.0)
+    temperature = options.pop("temperature", 1.0)
 
     def loss(x):
         x = x if cap is None else cap * oracle.tanh(x / cap)
         f = oracle.softmax_cross_entropy_with_integer_labels
-        return oracle.wide(weights) * f(x, labels, **options)
+        return oracle.wide(weights) * f(x / temperature, labels, **options)
 
     return loss
 
