@@ -141,7 +141,7 @@ CALLS = {
     "linear_softmax_cross_entropy": lambda h, w, b, g, y, keep, key: (
         jaxent.linear_softmax_cross_entropy(
             h, w, y, class_weights=jnp.abs(b), label_smoothing=0.1, z_loss=0.1,
-            ignore_index=1, **options(b, g, keep),
+            ignore_index=1, temperature=0.7, statistics=True, **options(b, g, keep),
         )
     ),
     "linear_softmax_loss": lambda h, w, b, g, y, keep, key: jaxent.linear_softmax_loss(
@@ -149,20 +149,28 @@ CALLS = {
         **options(b, g, keep),
     ),
     "linear_softmax_statistics": lambda h, w, b, g, y, keep, key: (
-        jaxent.linear_softmax_statistics(h, w, y, where=keep, memory=MEMORY)
+        jaxent.linear_softmax_statistics(
+            h, w, y, where=keep, temperature=0.7, memory=MEMORY
+        )
     ),
     "linear_kl_divergence": lambda h, w, b, g, y, keep, key: (
-        jaxent.linear_kl_divergence(h, w, 2 * h, w, memory=MEMORY, reduction="none")
+        jaxent.linear_kl_divergence(
+            h, w, 2 * h, w, temperature=0.7, where=keep, reduction="none",
+            statistics=True, memory=2 * MEMORY,
+        )
     ),
     "linear_js_divergence": lambda h, w, b, g, y, keep, key: (
-        jaxent.linear_js_divergence(h, w, 2 * h, w, memory=2 * MEMORY)
+        jaxent.linear_js_divergence(
+            h, w, 2 * h, w, weight=0.3, reduction="sequence_mean", memory=2 * MEMORY
+        )
     ),
     "linear_sigmoid_binary_cross_entropy": lambda h, w, b, g, y, keep, key: (
         jaxent.linear_sigmoid_binary_cross_entropy(h, w, y[..., None], memory=MEMORY)
     ),
     "linear_kl_divergence_from_top_k": lambda h, w, b, g, y, keep, key: (
         jaxent.linear_kl_divergence_from_top_k(
-            h, w, y[..., None], -jnp.abs(g)[..., None], memory=2 * MEMORY
+            h, w, y[..., None], -jnp.abs(g)[..., None], tail="renormalize",
+            temperature=0.7, statistics=True, memory=2 * MEMORY,
         )
     ),
     "kl_divergence_from_top_k": lambda h, w, b, g, y, keep, key: (
@@ -176,11 +184,13 @@ CALLS = {
         jaxent.rank_sampled_softmax_cross_entropy, num_resampled=2, temperature=1.0
     ),
     "softmax_statistics": lambda h, w, b, g, y, keep, key: (
-        jaxent.softmax_statistics(h @ w.T, y)
+        jaxent.softmax_statistics(h @ w.T, y, where=keep, temperature=0.7)
     ),
     "reduce": lambda h, w, b, g, y, keep, key: [
         jaxent.reduce(g, where=keep, weights=h[..., 0] ** 2, reduction=reduction)
         for reduction in ("none", "mean", "weighted_mean", "nonzero_mean", "batch_mean")
+    ] + [
+        jaxent.reduce(g, segment_ids=y, num_segments=V, reduction="sequence_mean")
     ],
     "segment_means": lambda h, w, b, g, y, keep, key: (
         jaxent.segment_means(g, y, num_segments=4, where=keep).value
