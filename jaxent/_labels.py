@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.core import min_dim
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
@@ -118,7 +119,7 @@ def next_token_labels(
 def _next_token_labels(
     tokens: Array, where: Array | None, segments: Array | None, *, shift: int
 ):
-    shift = min(shift, tokens.shape[-1])
+    shift = min_dim(shift, tokens.shape[-1])
 
     # Devices that each hold a part of the length are told all of it, and keep theirs.
     def following(x: Array) -> Array:

@@ -204,7 +204,7 @@ CALLS = {
     "bits_per_byte": lambda h, w, b, g, y, keep, key: jaxent.bits_per_byte(g, y),
     "smooth_labels": lambda h, w, b, g, y, keep, key: jaxent.smooth_labels(h, 0.1),
     "next_token_labels": lambda h, w, b, g, y, keep, key: jaxent.next_token_labels(
-        y, where=keep, segment_ids=y
+        y, where=keep, segment_ids=y, shift=2
     ),
     "samplers.renumber": lambda h, w, b, g, y, keep, key: samplers.renumber(
         y, drawn(samplers.uniform)(h, w, b, g, y, keep, key), num_classes=V
