@@ -198,14 +198,10 @@ def class_axis(name: AxisName | None, temperature: object = None) -> ClassAxis:
     t = _options.off_at_1("temperature", temperature)
     if name is None:
         return ClassAxis(temperature=t)
-    got, argument = repr(name), "vocab_axis_name"
-    names = name if isinstance(name, tuple) else (name,)
-    if not names or not all(isinstance(n, str) for n in names):
-        must, remedy = "be the name of a mesh axis, or a tuple of names", "None is off."
-        fail(TypeError, argument, must, got, remedy)
-    index = axis_index(argument, name)
+    argument = "vocab_axis_name"
+    names, index = _options.axes(argument, name), axis_index(argument, name)
     if not varying(index).issuperset(names):
         must = "name an axis of a `jax.shard_map` that checks which values vary"
         remedy = "Leave `check_vma=True`: without it gradients are summed twice."
-        fail(ValueError, argument, must, got, remedy)
+        fail(ValueError, argument, must, repr(name), remedy)
     return ClassAxis(name, t)

@@ -29,7 +29,7 @@ from .statistics import (
     pair_of,
 )
 from .sums import fall_of, top_of
-from .terms import Rest, one_hot
+from .terms import Rest, distance_from, one_hot
 
 
 @jax.custom_jvp
@@ -74,8 +74,8 @@ def _around_mean(x: Array, classes: ClassAxis) -> tuple[Array, Array, Array]:
 @jax.custom_jvp
 def _distance(x: Array, top: Rest) -> Array:
     """D of each class; 0 of what is forbidden, where p is 0 too."""
-    c = top.label_logit[..., None]
-    return top.classes.scaled(jnp.where(x == -jnp.inf, 0, c - jnp.minimum(x, c)))
+    distance = distance_from(top.label_logit[..., None], x, top.classes)
+    return jnp.where(x == -jnp.inf, 0, distance)
 
 
 @_distance.defjvp
@@ -160,17 +160,10 @@ def _divergence_jvp(primals, tangents):
     p, q, d = _centred(a, b, n, classes)
     of_a, of_b = product(p, d) * classes.per(da), change(p, q, d - n.kl[..., None])
     d_kl = classes.sum(of_b * classes.per(db) - of_a)
-    d_mean = classes.sum(p * _moved(a, da, db, classes) + of_a)
+    moved = from_top(a, top_of(a, classes), classes.per(db - da))
+    d_mean = classes.sum(p * moved + of_a)
     constant = jnp.zeros_like(n.shift)
     return n, _Divergence(d_kl, d_mean, constant, constant)
-
-
-def _moved(a: Array, da: Array, db: Array, classes: ClassAxis) -> Array:
-    """The tangent of (b − a)/T less that of the likeliest class, whose own is 0."""
-    top, change = one_hot(classes.top(a), a, classes), db - da
-    shift = classes.sum(jnp.where(top, change, 0), keepdims=True)
-    # Not change − shift there: transposed, a difference of what the others add to.
-    return classes.per(jnp.where(top, 0, change - shift))
 
 
 def _centred(
@@ -194,8 +187,8 @@ def _from_mean(
 def _from_mean_jvp(primals, tangents):
     a, _, p, _, classes = primals
     da, db, _, dn, _ = tangents
-    moved = jnp.where(p == 0, 0, _moved(a, da, db, classes))
-    return _from_mean(*primals), moved - dn.mean[..., None]
+    moved = from_top(a, top_of(a, classes), classes.per(db - da))
+    return _from_mean(*primals), jnp.where(p == 0, 0, moved) - dn.mean[..., None]
 
 
 @jax.custom_jvp

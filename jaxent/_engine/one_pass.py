@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from .class_axis import ClassAxis
 from .exact import as_logits, product, rounded, widen, widen_both
-from .terms import Rest, Weights, exp_from, one_hot
+from .terms import Rest, Weights, distance_from, exp_from, one_hot
 
 
 def rest(classes: ClassAxis, x: Array, labels: Array) -> Rest:
@@ -87,12 +87,11 @@ def weighted(classes: ClassAxis, x: Array, weights: Array) -> tuple[Rest, Weight
 
 def fall(classes: ClassAxis, x: Array, largest: Array, top: Array) -> Array:
     """Σ D·exp((x − largest)/T), D = (top − x)/T, which leaves the top out."""
-    x, largest = widen(x), largest[..., None]
-    top = jnp.maximum(top, jnp.finfo(top.dtype).min)[..., None]
+    x = widen(x)
     # Of an infinite distance, whose exponential is 0, nothing is to be left.
     most = jnp.finfo(x.dtype).max
-    distance = jnp.minimum(classes.scaled(top - jnp.minimum(x, top)), most)
-    return jnp.sum(distance * exp_from(x, largest, classes), axis=-1)
+    distance = jnp.minimum(distance_from(top[..., None], x, classes), most)
+    return jnp.sum(distance * exp_from(x, largest[..., None], classes), axis=-1)
 
 
 def _top_of_two(classes: ClassAxis, a: tuple, b: tuple) -> tuple:

@@ -22,7 +22,7 @@ from .elementary import exp, log, log1p, quotient
 from .exact import Pair, difference, divided, product
 from .labels import drop, nan_unless
 from .sums import rest_of, top_of, weighted_of
-from .terms import Rest, Weights, exp_from, one_hot
+from .terms import Rest, Weights, distance_from, exp_from, one_hot
 
 
 class LabelNumbers(NamedTuple):
@@ -177,8 +177,7 @@ def class_pairs(
 
 def _distance(x: Array, keep: Array | None, top: Rest) -> Array:
     """How far each class is below the likeliest, (c − x_j)/T."""
-    c = top.label_logit[..., None]
-    return drop(top.classes.scaled(c - jnp.minimum(x, c)), keep)
+    return drop(distance_from(top.label_logit[..., None], x, top.classes), keep)
 
 
 @jax.custom_jvp

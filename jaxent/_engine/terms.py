@@ -51,6 +51,12 @@ def exp_from(
     return exp(classes.scaled(jnp.minimum(x, largest) - largest))
 
 
+def distance_from(top: Array, x: Array, classes: ClassAxis = WHOLE) -> Array:
+    """(top − x)/T ≥ 0, of the largest logit; the minimum is that of `exp_from`."""
+    top = jnp.maximum(top, jnp.finfo(top.dtype).min)
+    return classes.scaled(top - jnp.minimum(x, top))
+
+
 def tied(rest: Rest, others: Array) -> Rest:
     """`rest` with `others` classes more, a number ≥ 0, that are as large as the top."""
     below, total, top, classes = rest
