@@ -8,8 +8,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from . import _options, _values
+from ._engine.labels import looked_at
 from ._engine.linear import linear_head, two_heads
-from ._engine.top_k import top_k_inputs
+from ._engine.top_k import name_masses_above_1, top_k_inputs
 from ._errors import door
 from ._heads.chunks import Shared
 from ._heads.given import given_head
@@ -236,6 +237,7 @@ def linear_kl_divergence_from_top_k(
         memory=memory, vocab_axis_name=vocab_axis_name,
         token_axis_name=token_axis_name, data=data,
     )  # fmt: skip
+    name_masses_above_1(data, looked_at(given.where, given.weights))
     settings = settings._replace(checked=_values.checked("ids"))
     temperature = _options.off_at_1("temperature", temperature)
     shared = Shared(softcap=_options.cap(softcap), temperature=temperature)

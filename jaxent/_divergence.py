@@ -21,7 +21,7 @@ from ._engine.ratios import (
     generalized_relative_entropy,
     relative_entropy,
 )
-from ._engine.top_k import top_k_divergence, top_k_inputs
+from ._engine.top_k import name_masses_above_1, top_k_divergence, top_k_inputs
 from ._errors import door
 from ._types import Axis, AxisName, Number, Reduction, Tail
 from ._values import Bounds
@@ -276,6 +276,7 @@ def kl_divergence_from_top_k(
     _, shape = _checks.class_axes(-1, "logits", x)
     keep, average = positions(shape, where, weights, reduction, full=x.shape)
     given = top_k_inputs(ids, log_probs, tail_log_prob, tail, shape)
+    name_masses_above_1(given, keep)
     classes, checked = class_axis(vocab_axis_name, temperature), _values.checked("ids")
     return average(
         top_k_divergence(x, given, keep, classes, checked=checked, tail=tail)

@@ -128,6 +128,38 @@ OUT_OF_RANGE = [
 ]
 
 
+TOP_K = [("log_probs", 1, 0.5), ("tail_log_prob", 2, 0.25)]
+
+
+@pytest.mark.parametrize(("argument", "at", "bad"), TOP_K)
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_teacher_s_mass_above_1_is_named_unless_it_is_not_read(
+    argument, at, bad, fused
+):
+    ids, name = np.array([[0, 1], [2, -1], [1, 0]]), "kl_divergence_from_top_k"
+    given = [ids, np.full((3, 2), -2, np.float32), np.full(3, -3, np.float32)]
+    student = (
+        (LOG[:, :1], np.ones((4, 1), np.float32)) if fused else (np.zeros((3, 4)),)
+    )
+    name = "linear_" * fused + name
+
+    def f(ids, log_probs, tail, **options):
+        head = getattr(jaxent, name)
+        return head(*student, ids, log_probs, tail_log_prob=tail, **options)
+
+    assert user_error(f, *given) is None
+    spoilt = [x.copy() for x in given]
+    spoilt[at][1] = bad
+    message = user_error(jax.jit(f), *spoilt)
+    assert f"`jaxent.{name}({argument}=...)` must be at most 0; got {bad} at" in message
+    keep = np.array([True, False, True])
+    assert user_error(lambda *x: f(*x, where=keep), *spoilt) is None
+    if at == 1:
+        # Where there is no entry, its mass is not read.
+        spoilt[0][1] = -1
+        assert user_error(f, *spoilt) is None
+
+
 def user_error(f, *args):
     error, _ = checkify.checkify(f, errors=checkify.user_checks)(*args)
     return error.get()

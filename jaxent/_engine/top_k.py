@@ -65,6 +65,15 @@ def top_k_inputs(
     return y, log_p, rest
 
 
+def name_masses_above_1(given: tuple[Array, ...], keep: Array | None) -> None:
+    """Under `checkify`: a log-probability above 0, of those that are read."""
+    ids, log_p, *rest = given
+    entry = ids >= 0 if keep is None else (ids >= 0) & keep[..., None]
+    _values.within("log_probs", log_p, _values.DOWN, entry)
+    for x in rest:
+        _values.within("tail_log_prob", x, _values.DOWN, keep)
+
+
 def entry_ids(
     checked: str | None,
     ids: Array,
