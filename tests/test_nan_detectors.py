@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A check for NaN stays quiet where all results are finite: rule 12.
+"""A check for NaN, or for infinities, is quiet where all results are finite: rule 12.
 
-What is not chosen counts too, where each step is run by itself and looked at.
+What is not chosen counts too, where each step is run by itself, or by `checkify`. For
+infinities steps cannot be run by themselves: JAX then finds those of `x == jnp.inf`.
 """
 
 import jax
@@ -9,25 +10,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
+from jax.experimental import checkify
 from test_public_api import FUNCTIONS
 
 import jaxent
 
 
-def detecting(flag, *, steps):
-    def run(f, *args):
-        with jax.disable_jit(steps), flag(True):
-            return f(*args)
-
-    return run
+def in_results(f, *args):
+    with jax.debug_nans(True), jax.debug_infs(True):
+        return jax.jit(f)(*args)
 
 
-NANS = {
-    "debug_nans": lambda f, *args: detecting(jax.debug_nans, steps=False)(
-        jax.jit(f), *args
-    ),
-    "debug_nans, disable_jit": detecting(jax.debug_nans, steps=True),
-}
+def in_steps(f, *args):
+    with jax.disable_jit(), jax.debug_nans(True):
+        return f(*args)
+
+
+def checkified(f, *args):
+    checked = jax.jit(checkify.checkify(f, errors=checkify.float_checks))
+    error, results = checked(*args)
+    error.throw()
+    return results
+
+
+DETECTORS = [
+    pytest.param(in_results, id="debug_nans and debug_infs"),
+    pytest.param(in_steps, id="debug_nans, disable_jit"),
+    # What it sees are the steps above, and it takes long to compile.
+    pytest.param(checkified, id="checkify", marks=pytest.mark.thorough),
+]
 
 RICHEST = {case.function: case for case in CASES if case.axis == -1}
 
@@ -136,17 +147,17 @@ def quiet(run, call, moving):
 
 
 @pytest.mark.usefixtures("quickly_compiled")
-@pytest.mark.parametrize("detector", NANS)
+@pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("name", RICHEST)
-def test_no_nan_is_found_in_a_loss(name, detector):
+def test_nothing_is_found_in_a_loss(name, detector):
     case = RICHEST[name]
     regime = "forbidden" if "forbidden" in case.kind.regimes else case.kind.regimes[-1]
-    quiet(NANS[detector], *of_case(case, regime))
+    quiet(detector, *of_case(case, regime))
 
 
 @pytest.mark.usefixtures("quickly_compiled")
-@pytest.mark.parametrize("detector", NANS)
+@pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("name", HEADS)
-def test_no_nan_is_found_in_a_head(name, detector):
+def test_nothing_is_found_in_a_head(name, detector):
     bias = FORBIDS if name in FORBIDDEN else B
-    quiet(NANS[detector], HEADS[name], (H, W, bias))
+    quiet(detector, HEADS[name], (H, W, bias))
