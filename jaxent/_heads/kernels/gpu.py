@@ -21,7 +21,6 @@ from ..._engine.linear import Head, matmul
 from ..._engine.terms import Rest
 from ..._engine.terms import exp_from as _exp_from
 from ..._errors import fail
-from ..given import DEFAULT_MEMORY
 from .fused_head import HeadSums, How, Slopes
 from .hopper import (
     CLASSES,
@@ -45,6 +44,11 @@ from .hopper import (
 exp_from = functools.partial(_exp_from, exp=jnp.exp)
 
 
+SLAB = 144 * 10**6
+"""Bytes of the logits' gradient in memory at once: of 8192 positions 8800 classes, and
+1200 would do for the gradient of hidden to be added up as fast as it is multiplied."""
+
+
 class Tiles(NamedTuple):
     """What the kernels are compiled for."""
 
@@ -65,7 +69,7 @@ def tiles(head: Head, memory: int | str | None) -> Tiles:
         remedy = "Tensor cores multiply like by like: cast one of them."
         fail(NotImplementedError, "classifier", must, w, remedy)
     least = max(math.prod(x.shape[:-1]), 1) * CLASSES * HALF
-    budget = _options.size(memory, max(DEFAULT_MEMORY, least))
+    budget = _options.size(memory, max(SLAB, least))
     if budget < least:
         must = f"be at least {least} bytes {kernels}"
         remedy = f"That is the gradient of {CLASSES} logits a position."

@@ -45,8 +45,11 @@ PROCESSORS = 132
 TILE = plgpu.Layout.WGMMA
 """Which thread holds which logits of a tile: some of two rows, each shared by four."""
 ROW, COLUMN = TILE.reduce(1), TILE.reduce(0)
-AXES = ("part", "block", "group")
-"""Parts of the classes, blocks of positions, and the warpgroups of each block."""
+AXES = ("block", "part", "group")
+"""Blocks of positions, parts of the classes, and the warpgroups of each block. Parts
+are counted first, so that few blocks are on the chip at once: every walk reads its 128
+rows of hidden anew for each tile, and 17 blocks' stay in the cache where 132 would not.
+"""
 COPIES = 2
 """That fill a slot of the ring: of hidden and of classifier."""
 # JAX 0.10 has an index to load at.
@@ -156,7 +159,7 @@ def launch(
     most = pl.cdiv(total, parts)
 
     def kernel(head, rows, *outs, ring, scratch):
-        part, block, group = map(lax.axis_index, AXES)
+        block, part, group = map(lax.axis_index, AXES)
         first = part * most
         count = jnp.minimum(most, total - first)
 
@@ -204,7 +207,7 @@ def launch(
     return plgpu.kernel(
         kernel,
         out_type=outs,
-        grid=(parts, blocks),
+        grid=(blocks, parts),
         grid_names=AXES[:2],
         num_threads=MULTIPLIERS + 1,
         thread_name=AXES[2],
@@ -243,16 +246,23 @@ def _fetch_all(head, ring, block, first, count, depth):
 def _product(ring, group, start, depth, total):
     """hidden @ classifier.T of a tile, whose slots are counted from `start` on."""
 
-    def add(k: Array, _: None) -> None:
-        slot = lax.rem(start + k, jnp.int32(ring.hidden.shape[0]))
-        plgpu.barrier_wait(ring.full.at[slot])
-        hidden = ring.hidden.at[slot, pl.ds(group * ROWS, ROWS)]
-        plgpu.wgmma(total, hidden, ring.classifier.at[slot].transpose((1, 0)))
+    def slot(k: Array) -> Array:
+        return lax.rem(start + k, jnp.int32(ring.hidden.shape[0]))
+
+    def done_with(k: Array, under_way: int) -> None:
         # wgmma reads shared memory until it is waited for.
-        plgpu.wgmma_wait(0)
-        plgpu.barrier_arrive(ring.empty.at[slot])
+        plgpu.wgmma_wait(under_way)
+        pl.when(k >= 0)(lambda: plgpu.barrier_arrive(ring.empty.at[slot(k)]))
+
+    def add(k: Array, _: None) -> None:
+        plgpu.barrier_wait(ring.full.at[slot(k)])
+        hidden = ring.hidden.at[slot(k), pl.ds(group * ROWS, ROWS)]
+        plgpu.wgmma(total, hidden, ring.classifier.at[slot(k)].transpose((1, 0)))
+        # The next is begun before this one ends, so that the tensor cores never wait.
+        done_with(k - 1, under_way=1)
 
     lax.fori_loop(jnp.int32(0), jnp.int32(depth), add, None)
+    done_with(jnp.int32(depth - 1), under_way=0)
     return total[...]
 
 
