@@ -174,11 +174,19 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.fixture
+def plans(monkeypatch):
+    """Positions cut otherwise for a CPU than for a chip, and blocks of a gradient."""
+    monkeypatch.setattr("jaxent._heads.given.CPU_MEMORY", 4 * ROW)
+    monkeypatch.setattr("jaxent._heads.given.CHIP_MEMORY", 7 * ROW)
+    monkeypatch.setattr("jaxent._heads.given.CPU_BLOCK", 3 * D * 8)
+
+
+@pytest.mark.usefixtures("x64", "quickly_compiled", "plans")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_transforms(options, transform):
-    fused, expected, args = pair(OPTIONS[options])
+    fused, expected, args = pair(OPTIONS[options], memory=None)
     both = jax.jit(lambda *a: (transform(fused, *a), transform(expected, *a)))
     close(*both(*args))
 

@@ -15,10 +15,14 @@ from jaxent._heads.chunks import plan_chunks
 BLOCK = 16 * 2**20
 
 
-def compiled(f, n, d, v, dtype=jnp.float32):
+def lowered(f, n, d, v, *platforms, dtype=jnp.float32):
     shape = jax.ShapeDtypeStruct
     args = shape((n, d), dtype), shape((v, d), dtype), shape((n,), jnp.int32)
-    return jax.jit(f).lower(*args).compile()
+    return jax.jit(f).trace(*args).lower(lowering_platforms=platforms or None)
+
+
+def compiled(f, n, d, v, dtype=jnp.float32):
+    return lowered(f, n, d, v, dtype=dtype).compile()
 
 
 def temporaries(program):
@@ -48,6 +52,23 @@ def test_temporaries_follow_the_budget(memory, n):
     rows = n * (2 * d + 16) * 4
     assert temporaries(program) <= budget + BLOCK + rows
     assert largest_array(program) < n * v
+
+
+PLATFORMS = {"cpu": 342, "cuda": 2048, "rocm": 2048, "tpu": 2048}
+"""Rows a chunk of 4096, of 50257 classes: "144MB" has room for 358, "1GB" for 2487."""
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("memory", [None, "64MB"])
+def test_the_default_is_of_the_platform_that_a_program_is_for(platform, memory):
+    """Lowered, not compiled. Chips make the classifier's gradient in one product."""
+    n, d, v = 4096, 96, 50257
+    program = lowered(gradient(memory=memory), n, d, v, platform).as_text()
+    rows = {int(k) for k in re.findall(rf"tensor<(\d+)x{v}xf32>", program)}
+    assert max(rows) == (PLATFORMS[platform] if memory is None else 128)
+    products = re.findall(r"stablehlo.dot_general.* -> tensor<(\d+)x(\d+)", program)
+    classes = max(int(a) for a, b in products if int(b) == d)
+    assert classes == (2**20 * 16 // (4 * d) if platform == "cpu" else v)
 
 
 def per_position(reduction_of):

@@ -19,7 +19,6 @@ from test_sharded import MESH, NAMES, padded
 
 import jaxent
 from benchmarks.collectives import collectives
-from jaxent._heads import chunked
 
 N, D, V = 14, 5, 9
 SLICE = 2 * 3 * 8  # bytes of a position's logits and their gradient, of three classes
@@ -480,7 +479,7 @@ def test_what_is_sent(way):
 def test_what_is_sent_of_arrays_on_automatic_axes(monkeypatch):
     """Nothing is gathered, for blocks of the classifier's gradient neither; but it is
     summed over the devices in every chunk."""
-    monkeypatch.setattr(chunked, "BLOCK", 2**14)
+    monkeypatch.setattr("jaxent._heads.given.CPU_BLOCK", 2**14)
     mesh = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
     n, d, v = 64, 16, 4096
     loss = functools.partial(

@@ -24,7 +24,7 @@ from .._engine.exact import computing_dtype, widen
 from .._engine.linear import Head, logits_of, matmul
 from .._engine.placement import aligned, spread_over, varying
 from .._types import PyTree
-from .chunks import Plan, Rows, Shared, quartered, scan
+from .chunks import Plan, Plans, Rows, Shared, quartered, scan
 
 ChunkLoss = Callable[[tuple[Array, ...], Rows, Shared], tuple[Array, PyTree]]
 """(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar, and
@@ -34,24 +34,26 @@ what there is to know of its positions, [C, ...]."""
 BUFFERS = 2
 """Arrays of a chunk's logits alive at once: logits, and exponentials or gradient."""
 
-BLOCK = 16 * 2**20
-"""Bytes of the classifier's gradient that are computed before they are added up."""
-
 
 def chunked_sum(
-    loss: ChunkLoss, plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: Shared
+    loss: ChunkLoss, plans: Plans, heads: tuple[Head, ...], rows: Rows, shared: Shared
 ) -> tuple[Array, PyTree]:
     """Σ over chunks of `loss`, and what it says of the positions, in order.
 
     The gradient of the sum costs no second pass over the classes; the rest has none.
     """
     heads, (rows, shared) = aligned(heads, (rows, shared), rows.classes.names)
-    return _chunked_sum(loss, plan, heads, rows.differentiable, shared, rows)
+    return _chunked_sum(loss, plans, heads, rows.differentiable, shared, rows)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _chunked_sum(loss, plan, heads, arrays, shared, rows):
+def _chunked_sum(loss, plans, heads, arrays, shared, rows):
     rows = rows.with_differentiable(arrays)
+    return plans.run(functools.partial(_evaluation, loss), heads, rows, shared)
+
+
+def _evaluation(loss, plan, heads, rows, shared):
+    """Per chunk the logits and the loss."""
     # Large chunks are there so that the classifier's gradient is seldom added to. An
     # evaluation has none: a quarter of the rows is as fast, in a quarter of the memory.
     heads, plan = _multiplied(heads), quartered(plan, rows.keep.shape[0])
@@ -66,9 +68,11 @@ def _chunked_sum(loss, plan, heads, arrays, shared, rows):
     return scan(body, _zero(rows), heads, rows, plan)
 
 
-def _chunked_sum_jvp(loss, plan, primals, tangents):
+def _chunked_sum_jvp(loss, plans, primals, tangents):
     heads, arrays, shared, rows = primals
-    value, aux, gradient = _sweep(loss, plan, heads, arrays, shared, rows)
+    rows = rows.with_differentiable(arrays)
+    sweep = functools.partial(_sweep, loss)
+    value, aux, gradient = plans.run(sweep, heads, rows, shared)
 
     # An argument that is not differentiated has a symbolic zero, and its part of the
     # sweep above is dead code.
@@ -94,9 +98,9 @@ def _chunked_sum_jvp(loss, plan, primals, tangents):
 _chunked_sum.defjvp(_chunked_sum_jvp, symbolic_zeros=True)
 
 
-def _sweep(loss, plan, heads, arrays, shared, rows):
+def _sweep(loss, plan, heads, rows, shared):
     """Per chunk the logits, the loss, its gradient, and two products."""
-    rows, heads = rows.with_differentiable(arrays), _multiplied(heads)
+    heads = _multiplied(heads)
     wide = functools.partial(jax.tree.map, _wide_zeros)
 
     def body(carry, chunk):
@@ -117,7 +121,9 @@ def _sweep(loss, plan, heads, arrays, shared, rows):
             # Multiplied in the type of the head, accumulated in float32.
             half = slope.astype(head.hidden.dtype)
             d_hiddens.append(matmul(half, head.classifier, (1, 0)))
-            d_classifiers[i] = _add_product(d_classifiers[i], half, head.hidden)
+            d_classifiers[i] = _add_product(
+                d_classifiers[i], half, head.hidden, plan.block
+            )
             if head.bias is not None:
                 d_biases[i] += jnp.sum(slope, axis=0)
         d_shared = jax.tree.map(jnp.add, d_shared, d_chunk_shared)
@@ -137,16 +143,17 @@ def _sweep(loss, plan, heads, arrays, shared, rows):
     return total, aux, (d_heads, d_arrays, d_shared)
 
 
-def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
+def _add_product(total: Array, slope: Array, hidden: Array, block: int) -> Array:
     """total + slope.T @ hidden, block by block: no second array of the total's size.
 
-    Adding up is all the memory traffic there is, and a block of it stays in cache.
+    Adding up is all the memory traffic there is, and a block of it stays in cache. A
+    chip adds a product to an array as it is made.
     """
     rows = total.shape[0]
-    block = max(min(BLOCK // (total.itemsize * total.shape[1]), rows), 1)
-    if spread_over(total) > 1:
+    if not block or spread_over(total) > 1:
         # Where XLA has sharded the classes, it would gather every block.
-        block = rows
+        return total + matmul(slope, hidden, (0, 0))
+    block = max(min(block // (total.itemsize * total.shape[1]), rows), 1)
 
     def add(total: Array, start: Array | int, size: int) -> Array:
         part = lax.dynamic_slice_in_dim(slope, start, size, axis=1)
@@ -161,7 +168,7 @@ def _add_product(total: Array, slope: Array, hidden: Array) -> Array:
 
 def chunked_map(
     function: Callable[[tuple[Array, ...], Rows, Shared], PyTree],
-    plan: Plan,
+    plans: Plans,
     heads: tuple[Head, ...],
     rows: Rows,
     shared: Shared,
@@ -174,13 +181,16 @@ def chunked_map(
         for head in heads
     )
 
-    def body(_, chunk):
-        hiddens, rows = chunk
-        chunk_heads = _with_hidden(heads, hiddens)
-        logits = tuple(_projection(head) for head in chunk_heads)
-        return None, function(logits, rows, shared)
+    def run(plan: Plan, heads: tuple[Head, ...], rows: Rows, shared: Shared) -> PyTree:
+        def body(_, chunk):
+            hiddens, rows = chunk
+            chunk_heads = _with_hidden(heads, hiddens)
+            logits = tuple(_projection(head) for head in chunk_heads)
+            return None, function(logits, rows, shared)
 
-    return scan(body, None, heads, rows, plan)[1]
+        return scan(body, None, heads, rows, plan)[1]
+
+    return plans.run(run, heads, rows, shared)
 
 
 @jax.custom_jvp

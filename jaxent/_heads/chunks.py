@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positions, cut into chunks, and the loop over these."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +13,7 @@ from jax.core import min_dim
 from .._engine.class_axis import WHOLE, ClassAxis
 from .._engine.placement import zeros_of
 from .._engine.row_groups import is_known
-from .._types import Number
+from .._types import Number, PyTree
 
 
 class Rows(NamedTuple):
@@ -58,9 +60,31 @@ class Plan(NamedTuple):
     """Whether dropped positions go last, so that whole chunks of them are skipped."""
     devices: int
     """Over how many XLA may have spread the rows: each has a share of every chunk."""
+    block: int = 0
+    """Bytes of the classifier's gradient that are computed before they are added to
+    what there is; 0 for all of it."""
 
 
-def plan_chunks(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
+class Plans(NamedTuple):
+    """How positions are cut in a program that is compiled for a CPU, or for a chip."""
+
+    cpu: Plan
+    chip: Plan
+
+    def run(self, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
+        """`function(plan, *args)`, by the plan for what the program is compiled for."""
+        if self.cpu == self.chip:
+            return function(self.cpu, *args)
+        return lax.platform_dependent(
+            *args,
+            cpu=functools.partial(function, self.cpu),
+            default=functools.partial(function, self.chip),
+        )
+
+
+def plan_chunks(
+    rows: int, fit: int, *, compact: bool, devices: int, block: int = 0
+) -> Plan:
     """Chunks of equal size, none with more rows than fit.
 
     There are a few more of them than need be, where the rows then need no padding,
@@ -71,12 +95,12 @@ def plan_chunks(rows: int, fit: int, *, compact: bool, devices: int) -> Plan:
     if not is_known(rows):
         # All but the last are full then: symbols are to stay simple, for JAX to reason
         # with them and to lower each line that they are in.
-        return Plan(min_dim(rows, fit), over(rows, fit), compact, devices)
+        return Plan(min_dim(rows, fit), over(rows, fit), compact, devices, block)
     chunks = max(over(rows, max(fit, 1)), 1)
     limit = 4 * chunks if devices > 1 else chunks + chunks // 4
     even = (k for k in range(chunks, limit + 1) if rows % (k * devices) == 0)
     chunks = next(even, chunks)
-    return Plan(over(rows, chunks), chunks, compact, devices)
+    return Plan(over(rows, chunks), chunks, compact, devices, block)
 
 
 def quartered(plan: Plan, rows: int) -> Plan:

@@ -26,7 +26,7 @@ from .._engine.linear import Head
 from .._engine.placement import axis_names, explicit_axes, manual, mesh_of, spec_of
 from .._errors import fail
 from .._types import PyTree
-from .chunks import Shared, plan_chunks
+from .chunks import Plan, Plans, Shared, plan_chunks
 from .given import HeadInputs, HeadSettings, drops
 
 Core = Callable[[HeadInputs, Shared, HeadSettings], tuple[PyTree, PyTree]]
@@ -126,8 +126,11 @@ def _places(
 def _local(given: HeadInputs, settings: HeadSettings, classes: int) -> HeadSettings:
     """The settings of one device: the same memory, for the part of the head it has."""
     hidden, classifier, _ = given.heads[0]
-    fit = settings.plan.size * classes // classifier.shape[0]
     count = hidden.size // hidden.shape[-1]
     compact = drops(given.where, given.weights, settings.ignore_index)
-    plan = plan_chunks(count, fit, compact=compact, devices=1)
-    return settings._replace(plan=plan)
+
+    def local(plan: Plan) -> Plan:
+        fit = plan.size * classes // classifier.shape[0]
+        return plan_chunks(count, fit, compact=compact, devices=1, block=plan.block)
+
+    return settings._replace(plans=Plans(*map(local, settings.plans)))

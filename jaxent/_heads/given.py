@@ -21,9 +21,15 @@ from .._engine.row_groups import is_known
 from .._errors import fail
 from .._types import AxisName, PyTree, Shape
 from .chunked import BUFFERS
-from .chunks import Plan, Rows, plan_chunks
+from .chunks import Plan, Plans, Rows, plan_chunks
 
-DEFAULT_MEMORY = 144 * 10**6
+# On a CPU more rows a chunk are no faster. A chip is to have so many of them that to
+# add up the classifier's gradient, 8 bytes an element a chunk, takes no longer than its
+# product, 2 operations a row and element: docs/fused-heads.md has the chips.
+CPU_MEMORY = 144 * 10**6
+CHIP_MEMORY = 10**9
+CPU_BLOCK = 16 * 2**20
+"""Bytes of the classifier's gradient that are computed before they are added up."""
 
 
 class HeadInputs(NamedTuple):
@@ -41,7 +47,7 @@ class HeadInputs(NamedTuple):
 class HeadSettings(NamedTuple):
     """What a head's loss is compiled for."""
 
-    plan: Plan
+    plans: Plans
     ignore_index: int | None
     checked: str | None
     tokens: NamedSharding | None = None
@@ -72,9 +78,9 @@ def given_head(
         weights = _checks.weights("weights", weights)
         _checks.same_shape("weights", weights, batch, "labels")
     compact = drops(where, weights, index)
-    plan = _plan(heads, memory, compact=compact)
+    plans = _plans(heads, memory, compact=compact)
     tokens = _tokens(token_axis_name, vocab_axis_name, heads[0])
-    settings = HeadSettings(plan, index, _values.checked(), tokens)
+    settings = HeadSettings(plans, index, _values.checked(), tokens)
     classes = class_axis(vocab_axis_name)
     each = _data(data, batch)
     return HeadInputs(heads, labels, where, weights, classes, each), settings
@@ -131,19 +137,30 @@ def drops(where: Array | None, weights: Array | None, index: int | None) -> bool
     return any(x is not None for x in (where, weights, index))
 
 
-def _plan(heads: tuple[Head, ...], memory: int | str | None, *, compact: bool) -> Plan:
+def _plans(
+    heads: tuple[Head, ...], memory: int | str | None, *, compact: bool
+) -> Plans:
     """As many positions a chunk as the budget has room for the logits of."""
     row = sum(
         BUFFERS * h.classifier.shape[0] * max(h.hidden.dtype.itemsize, 4) for h in heads
     )
-    budget = _options.size(memory, max(DEFAULT_MEMORY, row))
-    if budget < row:
+    if _options.size(memory, row) < row:
         must = f"be at least {row} bytes, the logits of one position and their gradient"
         remedy = "Raise it, or leave it out."
         fail(ValueError, "memory", must, memory, remedy)
     positions = math.prod(heads[0].hidden.shape[:-1])
     devices = spread_over(heads[0].hidden)
-    return plan_chunks(positions, budget // row, compact=compact, devices=devices)
+    gradient = max(
+        h.classifier.size * computing_dtype(h.classifier).itemsize for h in heads
+    )
+
+    def plan(default: int, block: int) -> Plan:
+        return plan_chunks(
+            positions, _options.size(memory, max(default, row)) // row,
+            compact=compact, devices=devices, block=block if gradient > block else 0,
+        )  # fmt: skip
+
+    return Plans(plan(CPU_MEMORY, CPU_BLOCK), plan(CHIP_MEMORY, 0))
 
 
 class Flat(NamedTuple):

@@ -61,7 +61,7 @@ def reduced(
 
     def values(given: HeadInputs, shared: Shared, settings: HeadSettings):
         heads, rows, batch = flatten_batch(given, settings)
-        found = chunked_map(weighted, settings.plan, heads, rows, shared)
+        found = chunked_map(weighted, settings.plans, heads, rows, shared)
         return _with_batch(found, batch)
 
     def summed(logits: tuple[Array, ...], rows: Rows, shared: Shared):
@@ -70,7 +70,7 @@ def reduced(
 
     def total(given: HeadInputs, shared: Shared, settings: HeadSettings):
         heads, rows, batch = flatten_batch(given, settings)
-        value, aux = chunked_sum(summed, settings.plan, heads, rows, shared)
+        value, aux = chunked_sum(summed, settings.plans, heads, rows, shared)
         return value, _with_batch(aux, batch)
 
     if reduction == "none":
@@ -152,7 +152,7 @@ def linear_statistics(
 ) -> SoftmaxStatistics:
     def values(given: HeadInputs, shared: Shared, settings: HeadSettings):
         heads, rows, batch = flatten_batch(given, settings)
-        s = chunked_map(statistics_rows, settings.plan, heads, rows, shared)
+        s = chunked_map(statistics_rows, settings.plans, heads, rows, shared)
         return _with_batch(s, batch), ()
 
     return under_shard_map(values, given, shared, settings, summed=False)[0]
