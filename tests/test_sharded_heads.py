@@ -227,6 +227,41 @@ def test_partly_automatic_meshes_are_typed(head, reduction, manual):
     jax.eval_shape(lambda *x: reverse_over_forward(f, *x), *floats)
 
 
+def from_top_k_of(hidden, classifier, labels, **options):
+    ids = jnp.stack([labels, (labels + 4) % V], axis=-1)
+    mass = jnp.tile(jnp.log(jnp.array([0.6, 0.3])), (labels.size, 1))
+    return jaxent.linear_kl_divergence_from_top_k(
+        hidden, classifier, ids, mass, **options
+    )
+
+
+@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.parametrize(
+    "head", [jaxent.linear_softmax_cross_entropy, kl_of, from_top_k_of]
+)
+def test_statistics_beside_a_loss_in_slices(head):
+    """Those of the whole head, which test_step has against the definitions."""
+    (hidden, classifier, weights), labels = head_arrays()
+
+    def whole(hidden, classifier, weights, labels, **options):
+        return head(
+            hidden, classifier, labels, weights=weights, where=weights != 0,
+            reduction="sum", statistics=True, memory=16 * SLICE, **options,
+        )  # fmt: skip
+
+    def sliced(*args):
+        loss, s = whole(*args, vocab_axis_name="vocab")
+        return lax.psum(loss, "data"), s
+
+    specs, out = (TOKENS, CLASSES, TOKENS, TOKENS), (P(), TOKENS)
+    run = [
+        jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))
+        for f in (across(sliced, specs, out), whole)
+    ]
+    args = hidden, classifier, weights, labels
+    jax.tree.map(close, *(jax.device_get(f(*args)) for f in run))
+
+
 @pytest.mark.usefixtures("x64", "quickly_compiled")
 @pytest.mark.parametrize("manual", NAMES)
 def test_partly_automatic_meshes(manual):
