@@ -4,6 +4,7 @@
 Eight devices of the CPU, for what is sharded; the rest runs on the first.
 """
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -18,6 +19,9 @@ import jax.numpy as jnp
 import pytest
 
 import jaxent
+
+# Tracing makes many small objects, and few that only a collection frees.
+gc.set_threshold(200_000, 20, 50)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 8)

@@ -1,8 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What recorded the golden files needs its framework, what runs peers' tests changes
-what it finds, and what is to be type-checked is no test: none of these is imported. Nor
-has a `conftest.py` any doctests."""
+"""What is no test, and which tests are left to a thorough run, `make test-all`.
+
+What recorded the golden files needs its framework, what runs peers' tests changes what
+it finds, and what is to be type-checked is no test: none of these is imported. Nor has
+a `conftest.py` any doctests.
+"""
+
+import re
+
+import pytest
+from everyday import EVERYDAY, OF_JS
 
 collect_ignore_glob = [
     "golden/*.py", "peers/*.py", "typed/*.py", "*/conftest.py", "conftest.py",
 ]  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        file, (name, _, row) = item.path.stem, item.name.rstrip("]").partition("[")
+        kept = re.search(EVERYDAY.get(f"{file}::{name}", ""), row)
+        if not kept or ("js_divergence" in row and file not in OF_JS):
+            item.add_marker("thorough")

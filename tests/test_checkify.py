@@ -12,6 +12,8 @@ from jax.experimental import checkify
 
 import jaxent
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 LABELLED = losses(lambda x: x.kind.ids)
 plainest = jaxent.softmax_cross_entropy_with_integer_labels
 LOGITS = np.zeros((2, 3, 4), np.float32)
@@ -128,36 +130,37 @@ OUT_OF_RANGE = [
 ]
 
 
-TOP_K = [("log_probs", 1, 0.5), ("tail_log_prob", 2, 0.25)]
+TOP_K = [("log_probs", 1, 0.5, False), ("log_probs", 1, 0.5, True),
+         ("tail_log_prob", 2, 0.25, False)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("argument", "at", "bad"), TOP_K)
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_teacher_s_mass_above_1_is_named_unless_it_is_not_read(
-    argument, at, bad, fused
-):
-    ids, name = np.array([[0, 1], [2, -1], [1, 0]]), "kl_divergence_from_top_k"
-    given = [ids, np.full((3, 2), -2, np.float32), np.full(3, -3, np.float32)]
-    student = (
-        (LOG[:, :1], np.ones((4, 1), np.float32)) if fused else (np.zeros((3, 4)),)
-    )
-    name = "linear_" * fused + name
+@pytest.mark.parametrize(("argument", "at", "bad", "fused"), TOP_K)
+def test_a_teacher_s_mass_above_1_is_named_where_it_is_read(argument, at, bad, fused):
+    name = "linear_" * fused + "kl_divergence_from_top_k"
+    w = np.ones((4, 1), np.float32)
+    student = (LOG[:, :1], w) if fused else (np.zeros((3, 4), np.float32),)
 
-    def f(ids, log_probs, tail, **options):
-        head = getattr(jaxent, name)
-        return head(*student, ids, log_probs, tail_log_prob=tail, **options)
+    def loss(ids, log_probs, tail, where):
+        f = getattr(jaxent, name)
+        return f(*student, ids, log_probs, tail_log_prob=tail, where=where)
 
-    assert user_error(f, *given) is None
-    spoilt = [x.copy() for x in given]
-    spoilt[at][1] = bad
-    message = user_error(jax.jit(f), *spoilt)
+    check = jax.jit(checkify.checkify(loss, errors=checkify.user_checks))
+    given = [
+        np.array([[0, 1], [2, -1], [1, 0]]),
+        np.full((3, 2), -2, np.float32),
+        np.full(3, -3, np.float32),
+        np.ones(3, bool),
+    ]
+    assert check(*given)[0].get() is None
+    given[at][1] = bad
+    message = check(*given)[0].get()
     assert f"`jaxent.{name}({argument}=...)` must be at most 0; got {bad} at" in message
-    keep = np.array([True, False, True])
-    assert user_error(lambda *x: f(*x, where=keep), *spoilt) is None
-    if at == 1:
-        # Where there is no entry, its mass is not read.
-        spoilt[0][1] = -1
-        assert user_error(f, *spoilt) is None
+    dropped = [*given[:3], np.array([True, False, True])]
+    assert check(*dropped)[0].get() is None
+    if argument == "log_probs":
+        # Where there is no entry, there is no mass.
+        given[0][1] = -1
+        assert check(*given)[0].get() is None
 
 
 def user_error(f, *args):

@@ -15,6 +15,8 @@ from jax.sharding import PartitionSpec as P
 import jaxent
 from benchmarks.collectives import collectives
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # Above the size from which the CPU takes the rows in groups.
 N, V = 256, 8192
 NAMES = "data", "vocab"

@@ -161,6 +161,7 @@ def test_grokking(tmp_path):
     assert_picture(tmp_path / "grokking.png")
 
 
+@pytest.mark.thorough
 def test_language_model(tmp_path):
     steps, vocabulary = 4, 2000
     text = run(
@@ -188,6 +189,7 @@ def test_language_model(tmp_path):
     assert_picture(tmp_path / "language-model.png")
 
 
+@pytest.mark.thorough
 def test_sharded_language_model():
     steps, vocabulary = 4, 1200
     text = run(
@@ -208,6 +210,7 @@ def test_sharded_language_model():
     assert len(set(whole)) == steps
 
 
+@pytest.mark.thorough
 def test_sampled_softmax():
     vocabulary = 2000
     text = run(
@@ -241,6 +244,7 @@ def test_recorded_grokking():
     assert_picture(path.with_suffix(".png"))
 
 
+@pytest.mark.thorough
 def test_distillation(tmp_path):
     text = run(
         "examples/distillation.py", "--steps", 6, "--vocabulary", 600,

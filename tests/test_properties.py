@@ -15,6 +15,8 @@ from hypothesis.extra.numpy import arrays
 
 import jaxent
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # One shape, so that everything is compiled once.
 SHAPE = (3, 5)
 # Multiples of 1/8 up to 2¹⁰: exact in float32 with any offset below 2²⁰.

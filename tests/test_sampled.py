@@ -18,6 +18,8 @@ from jax.experimental import checkify
 import jaxent
 from jaxent import Candidates, samplers
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 GOLDEN = Path(__file__).parent / "golden" / "tensorflow_sampled.npz"
 LOSSES = {
     "softmax": jaxent.sampled_softmax_cross_entropy,
@@ -421,6 +423,7 @@ def bias_of_the_gradient(sampler, n, remove_accidental_hits, keys=2**14):
     return np.linalg.norm(slopes.mean(axis=0) - exact), noise
 
 
+@pytest.mark.thorough
 def test_bias_of_the_gradient_falls_as_documented():
     """1/n with repeats and hits kept; 1/n − 1/V, uniform, with neither."""
     repeated = functools.partial(samplers.uniform, unique=False)

@@ -20,6 +20,8 @@ from jax.sharding import PartitionSpec as P
 
 import jaxent
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 NAMES = "data", "vocab"
 MESH = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
 COUNT, SIZE = 9, 3  # classes, and those of a slice: the last has padding alone

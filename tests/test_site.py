@@ -136,6 +136,7 @@ def test_a_broken_page_is_found(tmp_path):
     ]
 
 
+@pytest.mark.thorough
 def test_pictures_are_drawn_by_their_program(tmp_path):
     pytest.importorskip("matplotlib", reason="the pictures need the extra `demo`")
     subprocess.run(

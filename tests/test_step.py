@@ -11,6 +11,8 @@ import pytest
 
 import jaxent
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 N, D, V = 12, 5, 11
 BUDGET = {"memory": 4 * 2 * V * 4}
 RNG = np.random.default_rng(0)

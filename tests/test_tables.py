@@ -7,6 +7,7 @@ from pathlib import Path
 import oracle
 import pytest
 from cases import CASES, LOSSES
+from everyday import EVERYDAY
 from test_oracle import DEFINITIONS
 from test_public_api import FUNCTIONS
 
@@ -35,6 +36,12 @@ PLACES = {
     "choosing": named("docs/choosing.md"),
     "reference": named("docs/api/*.md", r"autofunction:: (\w+)"),
 }
+
+
+def test_what_a_thorough_run_has_alone_is_of_tests_that_there_are():
+    for test in EVERYDAY:
+        file, name = test.split("::")
+        assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(), test
 
 
 def because(reason, *names):

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the long tables is run every day; the rest is left to `make test-all`.
+
+The rest is of the same lines: another option, order, type or place of what has a row of
+every day here, and what is its own is in test_values. All tests of a file and name that
+is not here are run every day.
+"""
+
+EVERYDAY = {
+    "test_values::test_value_and_gradient": "^(?!js_.*-(axis0|axes|weight)|.*-cold)",
+    "test_transforms::test_transforms": "^(?!entropy_|cross_entropy_).|first",
+    "test_transforms::test_hessian_of_a_saturated_position": "^hessian|32",
+    "test_linear::test_values_and_gradients": "ragged",
+    "test_linear::test_transforms": "all-|none-(jvp|vmap|checkpoint)",
+    "test_top_k::test_transforms_of": "category-0",
+    "test_top_k::test_fused_is_dense": "category|all-none",
+    "test_top_k::test_an_id_out_of_range_is_nan_for_its_position_alone": "32|uint8-cat",
+    "test_labels::test_dropped_positions_of_two_float_arguments_are_not_read": (
+        "^softmax|^sigmoid_b|^kl_divergence_from|^cross_entropy$"
+    ),
+    "test_nan_detectors::test_nothing_is_found_in_a_head": (
+        "softmax_cross|softmax_loss|kl_|reduce"
+    ),
+    "test_products::test_product": "^(?!.*-(unit|wrong)$)",
+    "test_extremes::test_hessian_of_measures": "entropy|KL in p",
+    "test_extremes::test_softmax_focal": "2.0",
+    "test_temperature::test_its_derivatives_are_those_of_divided_logits": (
+        "integer_labels|kl_divergence"
+    ),
+    "test_public_api::test_an_eager_call_is_one_program": "f32",
+    "test_memory::test_a_gradient_per_position_keeps_no_classifier_a_chunk": "1MB",
+    "test_explicit_meshes::test_arguments_may_lie_anywhere": (
+        "^softmax_cross_entropy_with|linear_softmax_cross|^kl_divergence_from|^reduce"
+        "|^next_token|^sampled"
+    ),
+    "test_export::test_any_other_function_of_any_batch": (
+        "linear_softmax_cross|linear_kl_divergence$|^sampled|reduce"
+    ),
+    "test_collectives::test_a_few_numbers_a_token": "integer_labels|^kl_|focal",
+    "test_sharded::test_slices_of_the_classes": "^[a-z_]*-float32|together-float32",
+    "test_sharded::test_sharded_arrays": "Explicit|integer_labels|^kl",
+    "test_sharded_heads::test_partly_automatic_meshes_are_typed": "mean|none-vocab",
+    "test_token_axes::test_first_and_second_derivatives": "mean",
+    "test_distillation::test_on_a_mesh": "category|binary-sliced",
+    "test_distillation::test_dense_logits_on_a_mesh": "category",
+    "test_processes::test_the_others_end_when_a_process_does": "^killed",
+    "test_sampled::test_second_derivatives": "softmax",
+    "test_sampled::test_values_and_gradients": "1$",
+    "test_kernels_tpu::test_ragged_tiles": "f32",
+    "test_kernels_tpu::test_a_bug_is_caught": "tail",
+}
+
+OF_JS = {"test_values", "test_zeros", "test_oracle", "test_errors", "test_doors"}
+"""Where its rows are run every day. JS is made of what KL is, and takes four times as
+long to compile."""
