@@ -1,56 +1,61 @@
 # One environment serves everything; `make demo` and `make test` need nothing but
-# Python ≥ 3.11 and git.
+# Python ≥ 3.11 and git. With another Python, and some JAX, in an environment beside it:
+# `make test-quick ENV=.venv-oldest PYTHON=python3.11 PIN='jax==0.10.* jaxlib==0.10.*'`.
 PYTHON ?= python3
-BIN := .venv/bin
+ENV ?= .venv
+PIN ?=
+BIN = $(ENV)/bin
 JOBS ?= 2
 
-.PHONY: demo demo-sharded test test-all test-quick lint format docs dist bench bench-quick pods \
+.PHONY: demo demo-sharded test test-all test-quick test-newest lint format docs dist bench bench-quick pods \
 	test-matrix test-peers test-accelerators clean
 
-.venv/installed: pyproject.toml
+$(ENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"jaxent needs Python >= 3.11, and `$(PYTHON)` is {v.major}.{v.minor}: try `make PYTHON=python3.12 ...`")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,docs,dist,lint]'
+	$(PYTHON) -m venv $(ENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs,dist,lint]' $(PIN)
 	touch $@
 
-demo: .venv/installed
+demo: $(ENV)/installed
 	$(BIN)/python -m examples.demo
 
 # Eight devices, forced on the CPU, by one process and by two that are stopped.
-demo-sharded: .venv/installed
+demo-sharded: $(ENV)/installed
 	$(BIN)/python -m examples.sharded_lm
 
-test: .venv/installed
+test: $(ENV)/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 
 # And what another test shows to hold: options in float64, every option's derivatives.
-test-all: .venv/installed
+test-all: $(ENV)/installed
+	$(BIN)/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q -m ''
 
 # What a change to one loss needs: its rows of the tables, and the rules of the house.
 LOSS ?= softmax_focal_loss
 HOUSE := tests/test_architecture.py tests/test_doors.py tests/test_errors.py \
 	tests/test_oracle.py tests/test_tables.py
-test-quick: .venv/installed
+test-quick: $(ENV)/installed
+	$(BIN)/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(BIN)/python -m pytest -n $(JOBS) -q $(HOUSE)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q tests jaxent -k '$(LOSS) and not float64 and not float16'
 
-lint: .venv/installed
+lint: $(ENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-format: .venv/installed
+format: $(ENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # The site, in build/docs; a warning is an error.
-docs: .venv/installed
+docs: $(ENV)/installed
 	$(BIN)/python -m sphinx -q -W --keep-going -E -d build/doctrees docs build/docs
 	@echo 'Open build/docs/index.html'
 
 # The release, in dist/, and whether the wheel is whole where nothing else is installed.
-dist: .venv/installed
+dist: $(ENV)/installed
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python tests/installed.py dist/*.whl
@@ -61,7 +66,7 @@ bench:
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench,peers]'
 	.venv-bench/bin/python -m benchmarks --output docs/results
 
-bench-quick: .venv/installed
+bench-quick: $(ENV)/installed
 	$(BIN)/python -m benchmarks --quick
 
 # Compiled for TPU pods by libtpu, which needs no TPU for it.
@@ -76,17 +81,16 @@ pods:
 OLDEST ?= python3.11
 BETWEEN ?= python3.12
 NEWEST ?= python3.13
+ON_NEWEST = ENV=.venv-newest PYTHON=$(NEWEST) PIN='jax jaxlib'
 test-matrix:
-	$(MAKE) test-on PYTHON=$(OLDEST) ENV=.venv-oldest PIN='jax==0.10.* jaxlib==0.10.*'
-	$(MAKE) test-on PYTHON=$(BETWEEN) ENV=.venv-between PIN='jax==0.11.* jaxlib==0.11.*'
-	$(MAKE) test-on PYTHON=$(NEWEST) ENV=.venv-newest PIN='jax jaxlib'
+	$(MAKE) test-all ENV=.venv-oldest PYTHON=$(OLDEST) PIN='jax==0.10.* jaxlib==0.10.*'
+	$(MAKE) test-all ENV=.venv-between PYTHON=$(BETWEEN) PIN='jax==0.11.* jaxlib==0.11.*'
+	$(MAKE) test-all $(ON_NEWEST)
 
-.PHONY: test-on
-test-on:
-	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test,demo,docs,dist]' $(PIN)
-	$(ENV)/bin/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
-	$(ENV)/bin/python -m pytest -n $(JOBS) -q -m ''
+# The house, and the rows of one loss, on the newest JAX, where there is its Python.
+test-newest:
+	if $(NEWEST) -c '' 2>/dev/null; then $(MAKE) test-quick $(ON_NEWEST); \
+	else echo 'No $(NEWEST) here: the newest JAX is not tried.'; fi
 
 # Peers' own tests on what jaxent has in the place of theirs, as they were released.
 PEERS := optax==0.2.8 scikit-learn==1.9.1 keras==3.15.1 tokamax==0.0.17 pytest
