@@ -29,7 +29,7 @@ from .statistics import (
     pair_of,
 )
 from .sums import fall_of, top_of
-from .terms import Rest, distance_from, one_hot
+from .terms import Rest, distance_from, one_hot, traced_once
 
 
 @jax.custom_jvp
@@ -108,6 +108,7 @@ def _divergence(a: Array, b: Array, classes: ClassAxis) -> _Divergence:
     return in_row_groups(each, a, b, classes=classes)
 
 
+@traced_once
 def _divergence_of_rows(a: Array, b: Array, classes: ClassAxis) -> _Divergence:
     # Here, and not before the groups of rows: of all rows it would be a copy.
     a, b = rounded(a), rounded(b)
@@ -214,6 +215,7 @@ class _Mixed(NamedTuple):
     """Whether log(q/p) is small, and known as such."""
 
 
+@traced_once
 def _mixed(a: Array, b: Array, weight: Array, classes: ClassAxis) -> _Mixed:
     """Both distributions beside their mixture m, from log(q/p) where it is small."""
     p, q, ratio, near = _log_ratio(a, b, classes)

@@ -19,9 +19,10 @@ from jax import Array, lax
 from . import cpu_sums, one_pass
 from .class_axis import WHOLE, ClassAxis
 from .exact import rounded, widen_both
-from .terms import Rest, Weights, exp_from, tied, weights_of
+from .terms import Rest, Weights, exp_from, tied, traced_once, weights_of
 
 
+@traced_once
 def rest_of(x: Array, labels: Array, classes: ClassAxis = WHOLE) -> Rest:
     """`Rest` of logits [..., V], any float dtype, and class ids [...].
 
@@ -60,6 +61,7 @@ def _unless_nan(largest: Array, total: Array) -> Array:
     return jnp.where(jnp.isnan(total), total, largest)
 
 
+@traced_once
 def top_of(x: Array, classes: ClassAxis = WHOLE) -> Rest:
     """`Rest` with the likeliest class, or one of the likeliest, as the label."""
     whole = _constant(classes)
@@ -88,6 +90,7 @@ def _merged_tops(own: Rest, classes: ClassAxis) -> Rest:
     return tied(Rest(below, total, top, classes), leaders - 1)
 
 
+@traced_once
 def weighted_of(
     x: Array, weights: Array, classes: ClassAxis = WHOLE
 ) -> tuple[Rest, Weights]:
@@ -109,6 +112,7 @@ def weighted_of(
     return top._replace(classes=classes), sums
 
 
+@traced_once
 def fall_of(x: Array, top: Rest) -> Array:
     """Σ_j D_j·exp((x_j − c')/T), D_j the distance (x_y − x_j)/T from the top y."""
     x, classes = lax.stop_gradient(x), _constant(top.classes)

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the sums over the classes are, and the exponential that all are made of."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp
 from .exact import product
+
+traced_once = functools.partial(jax.jit, inline=True)
+"""For what a program asks for several times: it is traced once for arrays of a shape,
+and each time its steps become the caller's own."""
 
 
 class Rest(NamedTuple):
