@@ -12,6 +12,7 @@ EVERYDAY = {
     "test_transforms::test_hessian_of_a_saturated_position": "^hessian|32",
     "test_linear::test_values_and_gradients": "ragged",
     "test_linear::test_transforms": "all-|none-(jvp|vmap|checkpoint)",
+    "test_step::test_statistics_beside_a_loss_in_every_transform": "^(jvp|vmap|scan)$",
     "test_top_k::test_transforms_of": "category-0",
     "test_top_k::test_fused_is_dense": "category|all-none",
     "test_top_k::test_an_id_out_of_range_is_nan_for_its_position_alone": "32|uint8-cat",

@@ -46,6 +46,7 @@ def rows_of(plan, *args, **options):
     return status, [row for row in told if "part" in row]
 
 
+@pytest.mark.thorough
 def test_every_kind_of_row(plan, tmp_path):
     status, rows = rows_of(plan)
     result = {"command": "this", "seconds": 1, "rows": rows}

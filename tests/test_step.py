@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_linear
 
 import jaxent
 
@@ -95,6 +96,34 @@ def products(f, *args):
     """Matrix products of the compiled program, by their number in the text."""
     text = jax.jit(f).lower(*args).compile().as_text()
     return len(re.findall(r"= \S+ (?:dot|custom-call)\(", text))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("transform", test_linear.TRANSFORMS)
+def test_statistics_beside_a_loss_in_every_transform(transform):
+    """Numbers of the primal alone, as dense statistics are that are stopped."""
+    *args, labels = test_linear.draw()
+    keep = test_linear.mask()
+
+    def total(loss, s):
+        parts = jax.lax.stop_gradient(jax.tree.map(lambda x: x.astype(float), s))
+        each = jnp.cos(jnp.arange(labels.size, dtype=float))
+        return 1.7 * loss + sum(jnp.vdot(each, x) for x in jax.tree.leaves(parts))
+
+    def fused(hidden, classifier, bias):
+        return total(*LOSS(
+            hidden, classifier, labels, bias=bias, where=keep, statistics=True,
+            memory=4 * test_linear.ROW,
+        ))  # fmt: skip
+
+    def dense(hidden, classifier, bias):
+        x = hidden @ classifier.T + jnp.broadcast_to(bias, (labels.size, bias.size))
+        s = jaxent.softmax_statistics(x, labels, where=keep)
+        loss = test_linear.dense(hidden, classifier, labels, bias=bias, where=keep)
+        return total(loss, s)
+
+    run = test_linear.TRANSFORMS[transform]
+    test_linear.close(*jax.jit(lambda *a: (run(fused, *a), run(dense, *a)))(*args))
 
 
 def test_a_step_that_logs_takes_three_products():
