@@ -240,7 +240,7 @@ def from_top_k_of(hidden, classifier, labels, **options):
     "head", [jaxent.linear_softmax_cross_entropy, kl_of, from_top_k_of]
 )
 def test_statistics_beside_a_loss_in_slices(head):
-    """Those of the whole head, which test_step has against the definitions."""
+    """Those of the whole head, which test_step and test_top_k have against others."""
     (hidden, classifier, weights), labels = head_arrays()
 
     def whole(hidden, classifier, weights, labels, **options):

@@ -68,6 +68,7 @@ def top_k_inputs(
 def name_masses_above_1(given: tuple[Array, ...], keep: Array | None) -> None:
     """Under `checkify`: a log-probability above 0, of those that are read."""
     if _values.checked() is None:
+        # What is below would be a program of its own in an eager call.
         return
     ids, log_p, *rest = given
     entry = ids >= 0 if keep is None else (ids >= 0) & keep[..., None]

@@ -146,8 +146,8 @@ def _sweep(loss, plan, heads, rows, shared):
 def _add_product(total: Array, slope: Array, hidden: Array, block: int) -> Array:
     """total + slope.T @ hidden, block by block: no second array of the total's size.
 
-    Adding up is all the memory traffic there is, and a block of it stays in cache. A
-    chip adds a product to an array as it is made.
+    Adding up is all the memory traffic there is, and a block of it stays in cache. In
+    one product (0) a TPU adds to the array as it goes, and takes no second one either.
     """
     rows = total.shape[0]
     if not block or spread_over(total) > 1:
