@@ -81,7 +81,7 @@ def linear_softmax_cross_entropy(
       statistics: return `SoftmaxStatistics` of every position as well, from the same
         sweep, and not differentiated. Under `jit` what is not used costs nothing.
       memory: bytes for one chunk's logits and their gradient, such as "256MB"; the
-        default is "144MB" on a CPU and "1GB" elsewhere. Temporaries are about that,
+        default is "144MB" on a CPU and "1GiB" elsewhere. Temporaries are about that,
         16 MiB for a block of the classifier's gradient, and two copies of `hidden`, at
         any number of positions.
         For "pallas_tpu": bytes of VMEM for the tiles, "48MiB". For "pallas_gpu":

@@ -55,7 +55,7 @@ def test_temporaries_follow_the_budget(memory, n):
 
 
 PLATFORMS = {"cpu": 342, "cuda": 2048, "rocm": 2048, "tpu": 2048}
-"""Rows a chunk of 4096, of 50257 classes: "144MB" has room for 358, "1GB" for 2487."""
+"""Rows a chunk of 4096, of 50257 classes: "144MB" has room for 358, "1GiB" for 2670."""
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -223,3 +223,17 @@ def test_chunks_are_padded_where_few_more_would_not_do(
 ):
     plan = plan_chunks(rows, fit, compact=True, devices=devices)
     assert (plan.size, plan.chunks, plan.compact) == (size, chunks, devices == 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fit", "size", "chunks"),
+    [
+        (16384, 1046, 1024, 16),
+        (16384, 974, 896, 19),  # 17 of 964 would fit
+        (16384, 127, 127, 130),  # fewer than 128 fit
+        (500, 974, 500, 1),
+    ],
+)
+def test_chunks_for_a_chip_are_of_a_multiple_of_rows(rows, fit, size, chunks):
+    plan = plan_chunks(rows, fit, compact=False, devices=1, multiple=128)
+    assert (plan.size, plan.chunks) == (size, chunks)

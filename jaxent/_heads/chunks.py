@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     block: int = 0
     """Bytes of the classifier's gradient that are computed before they are added to
     what there is; 0 for all of it."""
+    multiple: int = 1
+    """Of how many rows `size` is, where that many fit."""
 
 
 class Plans(NamedTuple):
@@ -83,7 +85,13 @@ class Plans(NamedTuple):
 
 
 def plan_chunks(
-    rows: int, fit: int, *, compact: bool, devices: int, block: int = 0
+    rows: int,
+    fit: int,
+    *,
+    compact: bool,
+    devices: int,
+    block: int = 0,
+    multiple: int = 1,
 ) -> Plan:
     """Chunks of equal size, none with more rows than fit.
 
@@ -92,15 +100,20 @@ def plan_chunks(
     them to reorder them too, so that there dropped rows are not put last.
     """
     compact = compact and devices == 1
+    # Where all rows are one chunk, or few fit, they are as many as they are.
+    multiple = multiple if is_known(rows) and multiple <= fit < rows else 1
+    fit = fit // multiple * multiple
     if not is_known(rows):
         # All but the last are full then: symbols are to stay simple, for JAX to reason
         # with them and to lower each line that they are in.
         return Plan(min_dim(rows, fit), over(rows, fit), compact, devices, block)
     chunks = max(over(rows, max(fit, 1)), 1)
     limit = 4 * chunks if devices > 1 else chunks + chunks // 4
-    even = (k for k in range(chunks, limit + 1) if rows % (k * devices) == 0)
+    step = multiple * devices
+    even = (k for k in range(chunks, limit + 1) if rows % (k * step) == 0)
     chunks = next(even, chunks)
-    return Plan(over(rows, chunks), chunks, compact, devices, block)
+    size = over(over(rows, chunks), multiple) * multiple
+    return Plan(size, over(rows, size or 1) or 1, compact, devices, block, multiple)
 
 
 def quartered(plan: Plan, rows: int) -> Plan:

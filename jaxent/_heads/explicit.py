@@ -131,6 +131,9 @@ def _local(given: HeadInputs, settings: HeadSettings, classes: int) -> HeadSetti
 
     def local(plan: Plan) -> Plan:
         fit = plan.size * classes // classifier.shape[0]
-        return plan_chunks(count, fit, compact=compact, devices=1, block=plan.block)
+        return plan_chunks(
+            count, fit, compact=compact, devices=1, block=plan.block,
+            multiple=plan.multiple,
+        )  # fmt: skip
 
     return settings._replace(plans=Plans(*map(local, settings.plans)))

@@ -27,7 +27,9 @@ from .chunks import Plan, Plans, Rows, plan_chunks
 # add up the classifier's gradient, 8 bytes an element a chunk, takes no longer than its
 # product, 2 operations a row and element: docs/fused-heads.md has the chips.
 CPU_MEMORY = 144 * 10**6
-CHIP_MEMORY = 10**9
+CHIP_MEMORY = 2**30
+CHIP_ROWS = 128
+"""Of a multiple: else XLA on a GPU adds two gradients up in a third array."""
 CPU_BLOCK = 16 * 2**20
 """Bytes of the classifier's gradient that are computed before they are added up."""
 
@@ -154,13 +156,14 @@ def _plans(
         h.classifier.size * computing_dtype(h.classifier).itemsize for h in heads
     )
 
-    def plan(default: int, block: int) -> Plan:
+    def plan(default: int, block: int, multiple: int) -> Plan:
         return plan_chunks(
             positions, _options.size(memory, max(default, row)) // row,
             compact=compact, devices=devices, block=block if gradient > block else 0,
+            multiple=multiple,
         )  # fmt: skip
 
-    return Plans(plan(CPU_MEMORY, CPU_BLOCK), plan(CHIP_MEMORY, 0))
+    return Plans(plan(CPU_MEMORY, CPU_BLOCK, 1), plan(CHIP_MEMORY, 0, CHIP_ROWS))
 
 
 class Flat(NamedTuple):

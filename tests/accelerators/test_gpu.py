@@ -175,6 +175,26 @@ def test_compiles_for_sm_90a(name, what, record_property):
 
 
 @on_h100
+def test_a_head_in_chunks_makes_one_gradient(record_property):
+    """Chunks are added to it as they are made: no second array of its size."""
+    n, d, v = 16384, 4096, 128_256
+
+    def f(hidden, classifier, labels):
+        return jaxent.linear_softmax_cross_entropy(hidden, classifier, labels)
+
+    arrays = ((n, d), "bfloat16"), ((v, d), "bfloat16"), ((n,), jnp.int32)
+    program = compiled.program_of(jax.value_and_grad(f, (0, 1)), "H100", *arrays)
+    mib = program.memory_analysis().temp_size_in_bytes / 2**20
+    record_property("row", {
+        "chip": "H100", "jax": jax.__version__, "dtype": "bfloat16",
+        "program": f"xla, linear head {n} × {d} × {v}", "pass": "gradient",
+        "temporaries_mib": mib,
+    })  # fmt: skip
+    # That gradient in float32, what `memory` says, and hidden in chunks, twice.
+    assert mib <= (4 * v * d + 2**30 + 2 * 4 * n * d) / 2**20
+
+
+@on_h100
 def test_shared_memory_is_what_we_take_it_for(monkeypatch):
     """One more slot of the ring, and the compiler refuses."""
     honest = hopper.stages

@@ -54,6 +54,24 @@ def test_a_language_model_s_head(chip, record_property):
     assert memory.output_size_in_bytes <= 2 * (n * d + v * d) + 4 * v + MIB
 
 
+@pytest.mark.parametrize("chip", ["v5e", "v6e"])
+def test_a_head_in_chunks_makes_one_gradient(chip, record_property):
+    """Chunks are added to it as they are made: no second array of its size."""
+    n, d, v = 16384, 4096, 128_256
+    f = jax.value_and_grad(jaxent.linear_softmax_cross_entropy, (0, 1))
+    arrays = ((n, d), "bfloat16"), ((v, d), "bfloat16"), ((n,), "int32")
+    made = compiled.program_of(f, chip, *arrays)
+    mib = made.memory_analysis().temp_size_in_bytes / MIB
+    record_property("row", {
+        "chip": chip, "jax": jax.__version__, "dtype": "bfloat16",
+        "program": f"xla, linear head {n} × {d} × {v}", "pass": "gradient",
+        "temporaries_mib": mib,
+    })  # fmt: skip
+    assert made.as_text().count(" convolution(") == 3
+    # That gradient in float32, what `memory` says, and hidden in chunks, twice.
+    assert mib <= (4 * v * d + 2**30 + 2 * 4 * n * d) / MIB
+
+
 @pytest.mark.parametrize(
     ("chip", "shape", "dtype", "options"),
     [
