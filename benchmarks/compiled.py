@@ -125,7 +125,8 @@ def table(rows: list[dict]) -> str:
     for r in rows:
         cells = [r.get(column, "–") for column in COLUMNS]
         cells = [f"{c:.1f}" if isinstance(c, float) else c for c in cells]
-        verdict = r.get("verdict", "compiles")
+        spills = r.get("spilled_bytes")
+        verdict = r.get("verdict", f"{spills} bytes spilled" if spills else "compiles")
         lines.append(f"| {' | '.join(map(str, cells))} | {verdict} |")
     return "\n".join(lines)
 

@@ -83,6 +83,21 @@ def test_the_readme_s_exactness_comes_out_again():
             assert others == pytest.approx(now_others[: len(others)], abs=rounding)
 
 
+def test_what_bounds_a_chip_is_what_it_moves_and_multiplies():
+    text = (DOCS / "fused-heads.md").read_text("utf-8")
+    figures = {name: map(float, rest[:2]) for name, *rest in table(text, ".*TFLOP/s")}
+    n, d, v = 16384, 4096, 128_256
+    rows = table(text, r"\| products")
+    assert len(rows) >= 4
+    for name, *shown in rows:
+        teraflops, terabytes = figures[name]
+        moved = [
+            (n // chunk * 12 * v * d + 18 * n * v) / terabytes for chunk in (1024, 4096)
+        ]
+        times = [6 * n * d * v / teraflops, *moved]
+        assert [float(x) for x in shown] == [round(t / 1e9) for t in times]
+
+
 def test_every_name_to_choose_is_there():
     rows = table((DOCS / "choosing.md").read_text("utf-8"), "you have")
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row[-1])}
