@@ -17,10 +17,10 @@ from jax import Array, lax
 
 from . import one_pass
 from .class_axis import WHOLE, ClassAxis
-from .exact import as_logits, rounded, widen, widen_both
+from .exact import as_logits, widen
 from .placement import is_sharded, spread_over
 from .row_groups import by_groups, is_known
-from .terms import Rest, Weights, exp_from, one_hot, tied, weights_of
+from .terms import Rest, Weights, distance_of, exp_from, one_hot, tied, weights_of
 
 
 def rest(classes: ClassAxis, x: Array, labels: Array) -> Rest:
@@ -38,7 +38,7 @@ def top(classes: ClassAxis, x: Array) -> Rest:
     if count == 1:
         return by_groups(functools.partial(_top_of_row, classes), x)
     largest = jnp.max(in_blocks(x, count), axis=-1)
-    block = lax.argmax(largest, largest.ndim - 1, jnp.int32)
+    block = _block_of_top(largest)
     own = _top_of_row(classes, one_block(x, count, block))
     return _with_other_blocks(classes, x, count, block, own)
 
@@ -89,13 +89,24 @@ def _sum_outside(classes: ClassAxis, hit: Array, x: Array) -> tuple[Array, Array
 
 
 def weighted(classes: ClassAxis, x: Array, weights: Array) -> tuple[Rest, Weights]:
-    of_top = top(classes, x)
+    of_top, count = top(classes, x), block_count(x)
+    if count == 1:
+        of_group = functools.partial(weights_of, classes)
+        return of_top, by_groups(of_group, x, weights, of_top.label_logit)
+    block = _block_of_top(jnp.max(in_blocks(x, count), axis=-1))
+    own_x, own_weights = (one_block(a, count, block) for a in (x, weights))
+    own = weights_of(classes, own_x, own_weights, of_top.label_logit)
+    total = jnp.sum(_widened_blocks(weights, count), axis=-1)
+    others = jnp.sum(jnp.where(one_hot(block, total), 0, total), axis=-1)
+    # What is as large as the top in another block is counted off it: nothing is lost,
+    # as a class is only too near to 1 where it is alone at the top.
+    of_group = functools.partial(distance_of, classes)
+    distance = by_groups(of_group, x, weights, of_top.label_logit)
+    return of_top, Weights(distance, own.at_top, own.off_top + others)
 
-    def each(x: Array, weights: Array, top: Array) -> Weights:
-        x, weights = widen_both(x, weights)
-        return weights_of(classes, rounded(x), weights, top)
 
-    return of_top, by_groups(each, x, weights, of_top.label_logit)
+def _block_of_top(largest: Array) -> Array:
+    return lax.argmax(largest, largest.ndim - 1, jnp.int32)
 
 
 def fall(classes: ClassAxis, x: Array, largest: Array, top: Array) -> Array:
@@ -130,6 +141,10 @@ def one_block(x: Array, count: int, block: Array) -> Array:
 
 def sums_of_exp(classes: ClassAxis, x: Array, count: int, largest: Array) -> Array:
     """Σ exp((x_j − largest)/T) over each block, of whose largest [..., blocks]."""
-    # Behind a barrier XLA reads the array as it came, in the type that it came in.
-    blocks = widen(lax.optimization_barrier(in_blocks(x, count)))
+    blocks = _widened_blocks(x, count)
     return jnp.sum(exp_from(blocks, largest[..., None], classes), axis=-1)
+
+
+def _widened_blocks(x: Array, count: int) -> Array:
+    # Behind a barrier XLA reads the array as it came, in the type that it came in.
+    return widen(lax.optimization_barrier(in_blocks(x, count)))

@@ -18,7 +18,6 @@ from jax import Array, lax
 
 from . import cpu_sums, one_pass
 from .class_axis import WHOLE, ClassAxis
-from .exact import rounded, widen_both
 from .terms import Rest, Weights, exp_from, tied, traced_once, weights_of
 
 
@@ -100,8 +99,7 @@ def weighted_of(
     if classes.names:
         # Distances are from the top of all slices, which has to be known before.
         top = top_of(x, classes)
-        x, weights = widen_both(x, weights)
-        sums = jnp.stack(weights_of(whole, rounded(x), weights, top.label_logit))
+        sums = jnp.stack(weights_of(whole, x, weights, top.label_logit))
         return top, Weights(*classes.psum(sums))
     top, sums = lax.platform_dependent(
         x,

@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from .class_axis import WHOLE, ClassAxis
 from .elementary import exp
-from .exact import product
+from .exact import rounded, widen_both
 
 traced_once = functools.partial(jax.jit, inline=True)
 """For what a program asks for several times: it is traced once for arrays of a shape,
@@ -35,7 +35,7 @@ class Weights(NamedTuple):
     distance: Array
     """Σ_j w_j·(c − x_j)/T, c = max_j x_j."""
     at_top: Array
-    """Σ w_j of the classes with the largest logit."""
+    """Σ w_j of the class with the largest logit; of some with it, where they tie."""
     off_top: Array
     """Σ w_j of all others."""
 
@@ -74,7 +74,16 @@ def tied(rest: Rest, others: Array) -> Rest:
 
 
 def weights_of(classes: ClassAxis, x: Array, weights: Array, top: Array) -> Weights:
-    hit = x == top[..., None]
-    distance = product(weights, classes.scaled(top[..., None] - x))
+    distance = distance_of(classes, x, weights, top)
+    x, weights = widen_both(x, weights)
+    hit = rounded(x) == top[..., None]
     at_top, off_top = jnp.where(hit, weights, 0), jnp.where(hit, 0, weights)
-    return Weights(*(jnp.sum(a, axis=-1) for a in (distance, at_top, off_top)))
+    return Weights(distance, jnp.sum(at_top, axis=-1), jnp.sum(off_top, axis=-1))
+
+
+def distance_of(classes: ClassAxis, x: Array, weights: Array, top: Array) -> Array:
+    """`Weights.distance`, of logits and weights [..., V], any dtypes."""
+    x, weights = widen_both(x, weights)
+    distance = distance_from(top[..., None], x, classes)
+    # Faster than `product`; a NaN is in the top, and in all else that is made of it.
+    return jnp.sum(jnp.where(weights == 0, 0, weights * distance), axis=-1)
