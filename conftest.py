@@ -49,9 +49,13 @@ def x64():
         yield
 
 
-@pytest.fixture
-def quickly_compiled():
-    """Without LLVM's optimisations: they cost small programs more than they save."""
-    jax.config.update("jax_disable_most_optimizations", True)
+@pytest.fixture(autouse=True)
+def _quickly_compiled(request):
+    """Without LLVM's optimisations: they cost small programs more than they save.
+
+    `make test` runs what is marked so by itself, with less of XLA's as well.
+    """
+    quickly = request.node.get_closest_marker("quickly_compiled") is not None
+    jax.config.update("jax_disable_most_optimizations", quickly)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -555,9 +555,9 @@ def cells(cases):
             dtype,
             regime,
             id=f"{case.name}-{dtype}-{regime}",
-            marks=[pytest.mark.thorough]
-            if dtype == "float16" or (case.tag and dtype != "float32")
-            else [],
+            marks=[pytest.mark.quickly_compiled] * (dtype in ("float64", "float16"))
+            + [pytest.mark.thorough]
+            * (dtype == "float16" or bool(case.tag and dtype != "float32")),
         )
         for case in cases
         for dtype in DTYPES

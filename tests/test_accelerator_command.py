@@ -26,7 +26,7 @@ PARTS = ("device", "checks", "products", "heads", "memory", "certify", "dense")
 
 
 @pytest.fixture
-def plan(monkeypatch, quickly_compiled):
+def plan(monkeypatch):
     monkeypatch.setitem(on_device.SIZES, "cpu", TINY)
     monkeypatch.setattr(on_device.command, "TABLE", on_device.command.TABLE[:1])
     monkeypatch.setattr(device_checks, "ODD", (21, 10, 37))
@@ -47,6 +47,7 @@ def rows_of(plan, *args, **options):
 
 
 @pytest.mark.thorough
+@pytest.mark.quickly_compiled
 def test_every_kind_of_row(plan, tmp_path):
     status, rows = rows_of(plan)
     result = {"command": "this", "seconds": 1, "rows": rows}
@@ -82,7 +83,7 @@ def spoilt(f, of_loss, of_gradient):
     [((1 + 2.0**-20, 1), {"loss"}), ((1, 1 + 2.0**-6), {"slopes"})],
     ids=["loss", "gradient"],
 )
-@pytest.mark.usefixtures("quickly_compiled")
+@pytest.mark.quickly_compiled
 def test_what_is_off_is_a_row_that_says_so(factors, broken):
     f = spoilt(fused_head.implementations()["jaxent, xla"], *factors)
     rows = list(device_checks.regimes(f, "bfloat16"))

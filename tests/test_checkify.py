@@ -12,7 +12,7 @@ from jax.experimental import checkify
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 LABELLED = losses(lambda x: x.kind.ids)
 plainest = jaxent.softmax_cross_entropy_with_integer_labels

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 import jaxent
 from benchmarks.collectives import collectives
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 # Above the size from which the CPU takes the rows in groups.
 N, V = 256, 8192

@@ -8,6 +8,8 @@ import replay
 
 from jaxent.compat import keras
 
+pytestmark = pytest.mark.quickly_compiled
+
 
 def called(make):
     """An object is made of its options, then called with weights and mask."""

@@ -6,6 +6,8 @@ import replay
 
 from jaxent.compat import optax
 
+pytestmark = pytest.mark.quickly_compiled
+
 GOLDEN = replay.Golden("optax", lambda name: getattr(optax, name))
 
 

@@ -11,6 +11,8 @@ import replay
 
 from jaxent.compat import sklearn
 
+pytestmark = pytest.mark.quickly_compiled
+
 
 def quiet(*args, **options):
     with warnings.catch_warnings():

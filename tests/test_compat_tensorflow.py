@@ -12,6 +12,8 @@ import replay
 import jaxent
 from jaxent.compat import tensorflow
 
+pytestmark = pytest.mark.quickly_compiled
+
 
 def shards(x, strategy, parts):
     """As TensorFlow cuts a table of 11 rows."""

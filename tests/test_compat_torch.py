@@ -12,6 +12,8 @@ import replay
 
 from jaxent.compat import torch
 
+pytestmark = pytest.mark.quickly_compiled
+
 
 def adaptive(*arrays, which):
     hidden, head, bias, *rest, target = arrays

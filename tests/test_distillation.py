@@ -20,7 +20,7 @@ from test_top_k import draw
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 N, D, V, K = 6, 4, 8, 3
 ROW = 2 * V * 8
 

@@ -19,6 +19,8 @@ from jax.sharding import PartitionSpec as P
 
 import jaxent
 
+pytestmark = pytest.mark.quickly_compiled
+
 MESH = jax.make_mesh((2, 2), ("data", "classes"), axis_types=(AxisType.Explicit,) * 2)
 BATCH, COUNT, WIDTH = (2, 4), 8, 6
 ROWS, LENGTH, CLASSES = (2, "data"), (4, "classes"), (8, "classes")
@@ -290,7 +292,6 @@ FEW = (
 )
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize(("call", "arrays"), [c for c in CALLS if c.id in FEW])
 def test_values(call, arrays):
     run = jax.jit(with_gradient(call))

@@ -20,6 +20,8 @@ from test_public_api import FUNCTIONS, SAMPLERS
 import jaxent
 from jaxent import compat, samplers
 
+pytestmark = pytest.mark.quickly_compiled
+
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCHES = (2, 3), (4, 1)
 PRIMES = 11, 13  # lengths of the examples that stand for the symbols
@@ -66,7 +68,6 @@ def with_slopes(f):
     return run
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_of_any_batch(name):
     case = RICHEST[name]
@@ -251,7 +252,7 @@ def test_a_draw_for_any_labels(name):
     assert counts.shape == (4, 3)
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CALLS)
 def test_any_other_function_of_any_batch(name):
     run = with_slopes(CALLS[name])

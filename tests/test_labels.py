@@ -18,7 +18,7 @@ KEEP = np.array([True, False, True, False])
 POISON = np.array([np.nan, np.inf, -np.inf], np.float32)
 integer = each(INTEGER)
 # What is 0, NaN or infinite is no matter of LLVM's; test_values has the ULP it keeps.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 DROPS = {  # the labels of the dropped positions, their dtype, and what drops them
     "where": ([2, -5, 0, 7], np.int32, {"where": KEEP}),

@@ -120,7 +120,8 @@ def close(a, b):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-11 * max(scale, 1e-3))
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.quickly_compiled
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("memory", MEMORY.values(), ids=MEMORY)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_values_and_gradients(options, memory):
@@ -182,7 +183,8 @@ def plans(monkeypatch):
     monkeypatch.setattr("jaxent._heads.given.CPU_BLOCK", 3 * D * 8)
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled", "plans")
+@pytest.mark.quickly_compiled
+@pytest.mark.usefixtures("x64", "plans")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_transforms(options, transform):
@@ -191,7 +193,8 @@ def test_transforms(options, transform):
     close(*both(*args))
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.quickly_compiled
+@pytest.mark.usefixtures("x64")
 def test_options_are_differentiable():
     hidden, classifier, _, labels = draw()
 
@@ -337,7 +340,8 @@ def test_no_positions():
     assert f(hidden[:0], classifier, labels[:0], reduction="none").shape == (0,)
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.quickly_compiled
+@pytest.mark.usefixtures("x64")
 def test_batch_axes():
     hidden, classifier, _, labels = draw(n=12)
     f = functools.partial(

@@ -16,6 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 import jaxent
 
+pytestmark = pytest.mark.quickly_compiled
+
 MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 SHAPE = (16, 3)  # two rows a device
 REDUCTIONS = "sum", "mean", "weighted_mean", "nonzero_mean", "batch_mean"

@@ -15,6 +15,8 @@ from test_public_api import FUNCTIONS
 
 import jaxent
 
+pytestmark = pytest.mark.quickly_compiled
+
 
 def in_results(f, *args):
     with jax.debug_nans(True), jax.debug_infs(True):
@@ -146,7 +148,6 @@ def quiet(run, call, moving):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(results))
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("name", RICHEST)
 def test_nothing_is_found_in_a_loss(name, detector):
@@ -155,7 +156,6 @@ def test_nothing_is_found_in_a_loss(name, detector):
     quiet(detector, *of_case(case, regime))
 
 
-@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("name", HEADS)
 def test_nothing_is_found_in_a_head(name, detector):

@@ -30,7 +30,7 @@ grid = pytest.mark.parametrize(
     ids=lambda x: getattr(x, "__name__", str(x)),
 )
 # What is compared here is which function it is; ULP of optimised code, in test_values.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 
 def draw(shape, axis, dtype, seed=0):

@@ -13,7 +13,7 @@ import jaxent
 
 BATCH, D, V = (3, 100), 5, 17
 # Against the dense statistics, whose last digits test_values holds.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 
 def arrays(dtype=np.float64):

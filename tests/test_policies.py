@@ -20,7 +20,7 @@ def functions(name):
 
 
 policies, distillation = functions("policies"), functions("distillation")
-pytestmark = pytest.mark.usefixtures("x64", "quickly_compiled")
+pytestmark = [pytest.mark.quickly_compiled, pytest.mark.usefixtures("x64")]
 
 B, L, D, V, T = 3, 4, 5, 11, 0.75
 RNG = np.random.default_rng(0)

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
+import pytest
 from cases import CROSS_ENTROPY, LOSSES, each
 
 import jaxent
 from jaxent._types import Reduction
+
+pytestmark = pytest.mark.quickly_compiled
 
 KEEP = np.array([[1, 1, 0, 1], [0, 1, 1, 0]]) == 1
 WEIGHTS = np.array([[0.5, 0, 2, 1], [3, 0.25, 0, 1]], np.float32)

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 # One shape, so that everything is compiled once.
 SHAPE = (3, 5)

@@ -22,7 +22,7 @@ for path in PAGES:
     exec("\n\n".join(blocks(path)), NAMES)
 page = SimpleNamespace(**NAMES)
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 UNIT, HALF = 2.0**-24, 2.0**-9  # one rounding of float32, of bfloat16
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import jaxent
 
+pytestmark = pytest.mark.quickly_compiled
+
 # Small integers and their quotients by powers of two: every expectation is exact.
 V = np.array([[1, 2, 4, 8], [16, 32, 64, 128]], np.float32)
 W = np.array([[1, 0, 2, 1], [0, 4, 2, 0]], np.float32)

@@ -18,7 +18,7 @@ from jax.experimental import checkify
 import jaxent
 from jaxent import Candidates, samplers
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 GOLDEN = Path(__file__).parent / "golden" / "tensorflow_sampled.npz"
 LOSSES = {

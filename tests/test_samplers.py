@@ -19,6 +19,8 @@ from scipy import stats
 from jaxent import Candidates, samplers
 from jaxent._sampling.candidates import expected_count
 
+pytestmark = pytest.mark.quickly_compiled
+
 GOLDEN = Path(__file__).parent / "golden" / "tensorflow_sampled.npz"
 RARE = 1e-4
 R, N, KEYS = 30, 8, 4096

@@ -17,7 +17,7 @@ import jaxent
 
 softmax = each(SOFTMAX)
 # What is 0, NaN or infinite is no matter of LLVM's; test_values has the ULP it keeps.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 MEASURES = losses(lambda x: x.of_logits and "labels" not in x.arrays)
 measures = each(MEASURES)

@@ -9,6 +9,8 @@ import pytest
 from by_hand import INTEGER, LABELS, LOGITS, PAIRS, RTOL, SOFT, SOFTMAX
 from cases import each
 
+pytestmark = pytest.mark.quickly_compiled
+
 softmax, pairs = each(SOFTMAX), each(PAIRS)
 
 

@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 NAMES = "data", "vocab"
 MESH = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)

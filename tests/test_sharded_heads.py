@@ -20,6 +20,8 @@ from test_sharded import MESH, NAMES, padded
 import jaxent
 from benchmarks.collectives import collectives
 
+pytestmark = pytest.mark.quickly_compiled
+
 N, D, V = 14, 5, 9
 SLICE = 2 * 3 * 8  # bytes of a position's logits and their gradient, of three classes
 TOKENS, CLASSES = P("data"), P("vocab")
@@ -138,7 +140,7 @@ def check_slopes(slopes, expected):
         np.testing.assert_array_equal(slope[len(right) :], 0)
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("memory", [None, 3 * SLICE], ids=["one chunk", "chunks"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_values_and_gradients(name, memory):
@@ -235,7 +237,7 @@ def from_top_k_of(hidden, classifier, labels, **options):
     )
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     "head", [jaxent.linear_softmax_cross_entropy, kl_of, from_top_k_of]
 )
@@ -262,7 +264,7 @@ def test_statistics_beside_a_loss_in_slices(head):
     jax.tree.map(close, *(jax.device_get(f(*args)) for f in run))
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("manual", NAMES)
 def test_partly_automatic_meshes(manual):
     floats, labels = head_arrays()
@@ -292,7 +294,7 @@ def of_statistics(cotangents, labels):
     return loss
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 def test_statistics():
     hidden, classifier, bias, labels = draw()
     # The likeliest class of position 5 is one of two slices': the first is its top.
@@ -327,7 +329,7 @@ def test_statistics():
     np.testing.assert_array_equal(correct, oracle.softmax_statistics(x, labels)[4])
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 def test_a_loss_of_your_own():
     """And what it closes over: differentiated once, summed over the devices once."""
     *factors, labels = draw()
@@ -352,7 +354,7 @@ def test_a_loss_of_your_own():
     close(d_scale, -np.sum(entropy))
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 def test_distillation():
     *factors, labels = draw()
     rng = np.random.default_rng(4)
@@ -386,7 +388,7 @@ PLACES = {
 }
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("kind", "place", "name"),
     [
@@ -451,7 +453,7 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_transforms(transform):
     """Of all options at once, on the mesh as off it, where others check them."""

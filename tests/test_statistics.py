@@ -12,6 +12,8 @@ import pytest
 import jaxent
 from jaxent._heads import losses
 
+pytestmark = pytest.mark.quickly_compiled
+
 INF, NAN = np.inf, np.nan
 ROWS = {  # logits, label
     "plain": ([1.0, -2.0, 0.5, 0.25], 2),

@@ -12,7 +12,7 @@ import test_linear
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 N, D, V = 12, 5, 11
 BUDGET = {"memory": 4 * 2 * V * 4}

@@ -14,7 +14,7 @@ from cases import CROSS_ENTROPY, LOSSES, each
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 OF_LOGITS = [x for x in LOSSES.values() if "temperature" in x.parameters]
 

@@ -16,6 +16,8 @@ from test_explicit_meshes import CALLS, with_gradient
 import jaxent
 from benchmarks.collectives import collectives
 
+pytestmark = pytest.mark.quickly_compiled
+
 MESH = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 ROWS = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 FUSED = jaxent.linear_softmax_cross_entropy
@@ -121,7 +123,7 @@ def second(f, *args):
     return jax.jvp(lambda *a: first(*a, *args[3:]), args[:3], args[:3])
 
 
-@pytest.mark.usefixtures("x64", "quickly_compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_first_and_second_derivatives(reduction):
     """In float64, where devices add up otherwise: 1e-12 is thousands of roundings."""

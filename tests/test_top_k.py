@@ -18,7 +18,7 @@ from jax.experimental import checkify
 
 import jaxent
 
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 TAILS = ("category", "renormalize", "drop")
 dense = jaxent.kl_divergence_from_top_k
 fused = jaxent.linear_kl_divergence_from_top_k

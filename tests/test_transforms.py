@@ -211,7 +211,9 @@ ROWS = [
         case.name,
         i,
         id=f"{case.name}-{i}",
-        marks=[pytest.mark.thorough] if case.tag else [],
+        marks=[pytest.mark.thorough] * bool(case.tag)
+        # Of entropy the last digits need products fused with sums.
+        + [pytest.mark.quickly_compiled] * (case.name != "entropy_from_logits"),
     )
     for case in CASES
     if case.axis == -1 and case.tag in TAGS
@@ -225,14 +227,7 @@ def largest(x):
     return np.max(np.abs(x), axis=tuple(range(1, x.ndim)))
 
 
-@pytest.fixture
-def compiled(request, name):
-    """Quickly, but where the last digits need products fused with sums."""
-    if name != "entropy_from_logits":
-        request.getfixturevalue("quickly_compiled")
-
-
-@pytest.mark.usefixtures("x64", "compiled")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize(("name", "argument"), ROWS)
 def test_transforms(name, argument, transforms):

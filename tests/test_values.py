@@ -40,13 +40,6 @@ def program(case):
 PROGRAMS = {case.name: program(case) for case in CASES}
 
 
-@pytest.fixture
-def compiled(request, dtype):
-    if dtype in ("float64", "float16"):
-        request.getfixturevalue("quickly_compiled")
-
-
-@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("case", "dtype", "regime"), cells(CASES))
 def test_value_and_gradient(case, dtype, regime):
     for batch, count in case.shapes(dtype):

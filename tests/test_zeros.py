@@ -15,7 +15,7 @@ from cases import each, losses
 import jaxent
 
 # What is 0, NaN or infinite is no matter of LLVM's; test_values has the ULP it keeps.
-pytestmark = pytest.mark.usefixtures("quickly_compiled")
+pytestmark = pytest.mark.quickly_compiled
 
 BINARY = {x.function: x.call for x in losses(lambda x: x.kind is cases.BINARY)} | {
     "alpha": lambda x, y: 4 * jaxent.sigmoid_focal_loss(x, y, alpha=0.25),
