@@ -42,36 +42,34 @@ PROGRAMS = {case.name: program(case) for case in CASES}
 
 @pytest.mark.parametrize(("case", "dtype", "regime"), cells(CASES))
 def test_value_and_gradient(case, dtype, regime):
+    near, wide = case.kind.nearby, working(dtype)
     for batch, count in case.shapes(dtype):
         args, options = case.example(batch, count, dtype, regime)
-        f = functools.partial(value, case)
-        truth = f(args, options)
-        spread = tolerance.spread(f, case.kind.nearby, args, options)
-        allowed = tolerance.budget(truth, spread, working(dtype), case.ulps)
         rng = np.random.default_rng(count)
-        cotangent = np.asarray(rng.normal(size=truth.shape), working(dtype))
+        shape = np.shape(case.truth(*args, **options))
+        cotangent = np.asarray(rng.normal(size=shape), wide)
         arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
         with jax.enable_x64(dtype == "float64"):
             values, slopes = PROGRAMS[case.name](
                 list(map(jnp.asarray, args)), arrays, cotangent
             )
         for got in values:
-            chex.assert_type(got, working(dtype))
-            tolerance.check(got, truth, allowed)
+            chex.assert_type(got, wide)
+        f = functools.partial(value, case)
+        tolerance.check_all(values, f, near, args, options, wide, case.ulps)
         for i, g in zip(case.kind.differentiable, slopes, strict=True):
             chex.assert_type(g, args[i].dtype)
             chex.assert_shape(g, args[i].shape)
             at = probes(case, args[i])
             f = functools.partial(gradient, case, i, cotangent, at)
-            truth = f(args, options)
-            spread = tolerance.spread(f, case.kind.nearby, args, options)
-            allowed = tolerance.budget(truth, spread, working(dtype), case.ulps)
-            allowed += case.kind.noise
+            rounding = case.kind.noise
             if dtype in HALF:
                 # The one rounding to the input's dtype, correct to half an ULP.
-                allowed += 0.5 * tolerance.ulp(truth, dtype)
-            g = oracle.wide(g)
-            tolerance.check(np.stack([g[index] for index in at]), truth, allowed)
+                rounding += 0.5 * tolerance.ulp(f(args, options), dtype)
+            got = np.stack([oracle.wide(g)[index] for index in at])
+            tolerance.check_all(
+                [got], f, near, args, options, wide, case.ulps, rounding
+            )
 
 
 @pytest.mark.usefixtures("x64")

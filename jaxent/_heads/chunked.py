@@ -150,7 +150,8 @@ def _add_product(total: Array, slope: Array, hidden: Array, block: int) -> Array
     one product (0) a TPU adds to the array as it goes, and takes no second one either.
     """
     rows = total.shape[0]
-    if not block or spread_over(total) > 1:
+    # Since JAX 0.11 the type of zeros, which `total` begins as, tells of no mesh.
+    if not block or max(map(spread_over, (total, slope, hidden))) > 1:
         # Where XLA has sharded the classes, it would gather every block.
         return total + matmul(slope, hidden, (0, 0))
     block = max(min(block // (total.itemsize * total.shape[1]), rows), 1)
