@@ -27,12 +27,14 @@ from .measure import Eager, interleaved, ratio
 # positions, width, classes, memory=, what is measured
 SHAPES = [
     (2048, 512, 32768, None, "gradient"),
-    (4096, 512, 50257, None, "gradient"),
+    (3000, 512, 50257, None, "gradient"),
     (1024, 2048, 131072, "768MB", "gradient"),
     (4096, 512, 50257, None, "evaluation"),
     (4096, 512, 50257, None, "gradient, 75 % of positions masked"),
 ]
 QUICK = [(512, 64, 8192, "4MB", what) for *_, what in SHAPES[2:]]
+# N·d·V up to which other heads are run: beyond it jax-cce takes two minutes a step.
+OTHERS = 2**37
 # Positions whose error is measured, and how far ahead of zero their labels' logits are.
 SAMPLE, AHEAD = 64, 30
 WITH_ERROR = ("jaxent", "optax", "jax-cce", "tokamax")
@@ -118,7 +120,7 @@ def implementations() -> dict:
     }
 
 
-def programs(what: str, memory: str | None, keep: jax.Array):
+def programs(what: str, memory: str | None, keep: jax.Array, others: bool):
     fused = functools.partial(jaxent.linear_softmax_cross_entropy, memory=memory)
     if what == "evaluation":
         return {"optax": optax_mean, "jaxent": fused}
@@ -128,8 +130,9 @@ def programs(what: str, memory: str | None, keep: jax.Array):
         masked = functools.partial(fused, where=keep)
         return {"optax": found["optax"], "unmasked": found["jaxent"],
                 "jaxent": gradient(masked)}  # fmt: skip
-    others = {name: gradient(f) for name, f in other_heads().items()}
-    return found | {"products": three_products} | others
+    heads = other_heads() if others else {}
+    other = {name: gradient(f) for name, f in heads.items()}
+    return found | {"products": three_products} | other
 
 
 def run(n, d, v, memory, what, repeats):
@@ -137,12 +140,13 @@ def run(n, d, v, memory, what, repeats):
     hidden = jnp.asarray(rng.normal(size=(n, d)) / d**0.5, jnp.float32)
     classifier = jnp.asarray(rng.normal(size=(v, d)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, v, n), jnp.int32)
-    fs = programs(what, memory, jnp.asarray(rng.uniform(size=n) < 0.25))
+    keep, others = jnp.asarray(rng.uniform(size=n) < 0.25), n * d * v <= OTHERS
+    fs = programs(what, memory, keep, others)
     # A mask belongs to these positions, not to the sample's.
     tried = fs | {"jaxent": fs.get("unmasked", fs["jaxent"])}
     errors = {k: error(tried[k], d, v) for k in WITH_ERROR if k in tried}
     fs = {k: f for k, f in fs.items() if not isinstance(errors.get(k), str)}
-    if what == "gradient":
+    if what == "gradient" and others:
         fs |= torch_head(hidden, classifier, labels)
     args = dict.fromkeys(fs, (hidden, classifier, labels))
     m = interleaved(fs, args, repeats)
