@@ -29,13 +29,13 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 QUICKLY = XLA_FLAGS='--xla_cpu_use_fusion_emitters=false' $(PYTEST)
 test: $(ENV)/installed
 	$(PYTEST) -m 'not thorough and not quickly_compiled'
-	$(QUICKLY) -m 'not thorough and quickly_compiled'
+	$(QUICKLY) tests -m 'not thorough and quickly_compiled'
 
 # And what another test shows to hold: options in float64, every option's derivatives.
 test-all: $(ENV)/installed
 	$(BIN)/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
 	$(PYTEST) -m 'not quickly_compiled'
-	$(QUICKLY) -m quickly_compiled
+	$(QUICKLY) tests -m quickly_compiled
 
 # What a change to one loss needs: its rows of the tables, and the rules of the house.
 LOSS ?= softmax_focal_loss

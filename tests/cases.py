@@ -97,17 +97,21 @@ class Case(NamedTuple):
         return {k: v for k, v in options.items() if not isinstance(v, np.ndarray)}
 
     def shapes(self, dtype):
-        """All in float32, without options and with all of them.
+        """Few classes and many in float32; other dtypes are the same but for casts.
 
-        Other dtypes are the same program, but for casts. One option alone is a factor
-        or a term of a position, whatever its classes are: few and many. What is
-        elementwise has no classes: a few numbers, and enough for vector instructions.
+        What is elementwise has no classes: a few numbers, and enough for vector
+        instructions.
         """
         if dtype != "float32":
             return SHAPES[3:4]
         if not self.kind.classes:
             return SHAPES[4:] if self.tag else SHAPES[::4]
-        return SHAPES if self.tag in ("", "together") else SHAPES[3:]
+        return SHAPES[3:]
+
+    @property
+    def smallest(self):
+        """One position, and one class or two: for no options, and for all together."""
+        return SHAPES[:3] if self.kind.classes and self.tag in ("", "together") else ()
 
     @property
     def ulps(self):
@@ -525,16 +529,21 @@ def probes(case, x):
 
 def gradient(case, i, cotangent, at, args, options):
     """The true gradient by argument i at the indices."""
-
-    def f(z):
-        return case.truth(*args[:i], z, *args[i + 1 :], **options)
-
-    rows = []
-    for index in at:
-        direction = np.zeros(np.shape(args[i]))
+    directions = np.zeros((len(at), *np.shape(args[i])))
+    for direction, index in zip(directions, at, strict=True):
         direction[index] = 1
-        rows.append(oracle.wide(cotangent) * oracle.derivative(f, args[i], direction))
-    return np.stack(rows)
+
+    def along(directions, args):
+        def f(z):
+            return case.truth(*args[:i], z, *args[i + 1 :], **options)
+
+        return oracle.wide(cotangent) * oracle.derivative(f, args[i], directions)
+
+    if case.axis == -1:
+        # All at once, as positions of their own: the classes stay last.
+        args = [np.broadcast_to(a, (len(at), *a.shape)) for a in args]
+        return along(directions, args)
+    return np.stack([along(direction, args) for direction in directions])
 
 
 def working(dtype):

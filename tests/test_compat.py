@@ -92,6 +92,7 @@ def test_metrics_are_pytrees_that_merge():
     assert metric.result() == 0
 
 
+@pytest.mark.quickly_compiled
 def test_the_adaptive_softmax_is_a_distribution():
     torch = compat.torch
 

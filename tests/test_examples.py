@@ -79,6 +79,8 @@ def test_demo(tmp_path):
         assert_picture(tmp_path / name)
 
 
+# The demo trains on them too.
+@pytest.mark.thorough
 def test_digits(tmp_path):
     text = run(
         "examples/digits.py", "--epochs", 1, "--seed", 3, "--batch-size", 100,

@@ -212,6 +212,7 @@ def test_options_are_differentiable():
     close(got(*args), expected(*args))
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_half_inputs(dtype, reduction):
@@ -242,6 +243,7 @@ def test_half_inputs(dtype, reduction):
             np.testing.assert_allclose(np.asarray(got, float), true, rtol=0, atol=bound)
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_mixed_precision_multiplies_halves(dtype, reduction):
@@ -353,6 +355,7 @@ def test_batch_axes():
     close(f(hidden[0], classifier, labels[0]), f(hidden, classifier, labels)[0])
 
 
+@pytest.mark.quickly_compiled
 def test_a_loss_of_your_own_may_make_arrays():
     """Of a chunk's shape, whichever that is: without a gradient chunks are smaller."""
     hidden, classifier, _, labels = draw(jnp.float32)

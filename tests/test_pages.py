@@ -140,6 +140,7 @@ def framework_names():
     }  # fmt: skip
 
 
+@pytest.mark.quickly_compiled
 def test_a_call_ported_gives_the_framework_s_number():
     text = (DOCS / "coming-from.md").read_text("utf-8")
     whole = r"`([^`]+\))`"  # a cell that is one call; others explain

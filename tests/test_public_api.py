@@ -265,6 +265,7 @@ def arguments(name, dtype):
     return functools.partial(f, **required), xs
 
 
+@pytest.mark.quickly_compiled
 @function
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["f32", "bf16"])
 def test_an_eager_call_is_one_program(name, dtype):

@@ -259,6 +259,7 @@ TRACED = [
 ]
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("case", "name"), TRACED)
 def test_traced_option(case, name):
@@ -300,6 +301,7 @@ def test_an_option_is_any_real_scalar(make, traced):
             loss(make(-2))
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("order", ["hessian", "jacrev_of_jacrev", "jacfwd_of_jacfwd"])
 def test_hessian_of_a_saturated_position(order, dtype):

@@ -42,8 +42,26 @@ PROGRAMS = {case.name: program(case) for case in CASES}
 
 @pytest.mark.parametrize(("case", "dtype", "regime"), cells(CASES))
 def test_value_and_gradient(case, dtype, regime):
+    check(case, dtype, regime, case.shapes(dtype))
+
+
+@pytest.mark.quickly_compiled
+@pytest.mark.parametrize(
+    ("case", "regime"),
+    [
+        pytest.param(c, regime, id=f"{c.name}-{regime}")
+        for c in CASES
+        if c.smallest
+        for regime in c.kind.regimes
+    ],
+)
+def test_one_position_and_one_class_or_two(case, regime):
+    check(case, "float32", regime, case.smallest)
+
+
+def check(case, dtype, regime, shapes):
     near, wide = case.kind.nearby, working(dtype)
-    for batch, count in case.shapes(dtype):
+    for batch, count in shapes:
         args, options = case.example(batch, count, dtype, regime)
         rng = np.random.default_rng(count)
         shape = np.shape(case.truth(*args, **options))

@@ -86,4 +86,4 @@ def distance_of(classes: ClassAxis, x: Array, weights: Array, top: Array) -> Arr
     x, weights = widen_both(x, weights)
     distance = distance_from(top[..., None], x, classes)
     # Faster than `product`; a NaN is in the top, and in all else that is made of it.
-    return jnp.sum(jnp.where(weights == 0, 0, weights * distance), axis=-1)
+    return jnp.sum(weights * jnp.where(weights == 0, 0, distance), axis=-1)
