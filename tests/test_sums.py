@@ -48,6 +48,7 @@ def by_groups(sums):
 @pytest.fixture(autouse=True)
 def _small_groups(monkeypatch):
     """Of 6 rows, so that the array above is cut in four."""
+    monkeypatch.setattr(cpu_sums, "WHOLE_ROWS", 10)
     monkeypatch.setattr(row_groups, "GROUP", 6 * SHAPE[-1])
     assert row_groups._group_size(24, SHAPE[-1]) == 6
 
@@ -58,9 +59,10 @@ def of_all(form):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("form", ["rows", "groups", "blocks", "one pass"])
+@pytest.mark.parametrize("form", ["columns", "rows", "groups", "blocks", "one pass"])
 def test_the_rest_of_the_classes(form, dtype):
     forms = {
+        "columns": of_all(cpu_sums._rest_of_columns),
         "rows": of_all(cpu_sums._rest_of_row),
         "groups": by_groups(of_all(cpu_sums._rest_of_row)),
         "blocks": of_all(cpu_sums.rest),
@@ -78,9 +80,10 @@ def test_the_rest_of_the_classes(form, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("form", ["rows", "groups", "blocks", "one pass"])
+@pytest.mark.parametrize("form", ["columns", "rows", "groups", "blocks", "one pass"])
 def test_all_but_one_of_the_likeliest(form, dtype):
     forms = {
+        "columns": of_all(cpu_sums._top_of_columns),
         "rows": of_all(cpu_sums._top_of_row),
         "groups": by_groups(of_all(cpu_sums._top_of_row)),
         "blocks": of_all(cpu_sums.top),
