@@ -162,6 +162,11 @@ def test_the_command(tmp_path, capsys):
         ",class,a,b,c\n7,2,0.3,0.7,0.0\n8,1,0.5,0.2,0.3\n",
         ",label,ant,bee,cat\n0,2,0.3,0.7,0.0\n1,1,0.5,0.2,0.3\n",
         "\ufefflabel,a,b,c\r\n2,0.3,0.7,0.0\r\n1,0.5,0.2,0.3\r\n",
+        "label,p(a|x),p(b|x),p(c|x)\n2,0.3,0.7,0.0\n1,0.5,0.2,0.3\n",
+        "label;p(a,x);p(b,x);p(c,x)\np(c,x);0,3;0,7;0,0\np(b,x);0,5;0,2;0,3\n",
+        "id,label,ant,bee,cat\n17,cat,0.3,0.7,0.0\n18,bee,0.5,0.2,0.3\n",
+        "ant,bee,cat,fold,label\n0.3,0.7,0.0,1,cat\n0.5,0.2,0.3,2,bee\n",
+        "file,label,ant,bee,cat\na.png,2,0.3,0.7,0.0\nb.png,1,0.5,0.2,0.3\n",
     ],
     ids=[
         "decimal comma",
@@ -173,11 +178,57 @@ def test_the_command(tmp_path, capsys):
         "index, label unknown",
         "index",
         "windows",
+        "bars in names",
+        "commas in names",
+        "id",
+        "fold",
+        "words",
     ],
 )
-def test_a_file_as_others_write_it(tmp_path, content):
-    (tmp_path / "file.csv").write_text(content, "utf-8", newline="")
-    assert main(["explain", str(tmp_path / "file.csv"), "--got", "18.074107"]) == 0
+@pytest.mark.parametrize("name", ["file.csv", "file.tsv"])
+def test_a_file_as_others_write_it(tmp_path, name, content):
+    (tmp_path / name).write_text(content, "utf-8", newline="")
+    assert main(["explain", str(tmp_path / name), "--got", "18.074107"]) == 0
+
+
+FOLDS = "y_true,y_pred,fold\n0,0.3,1\n0,0.7,2\n1,0.0,2\n"
+SURE = "label,ant,bee,sure\nant,0.3,0.7,0.5\nbee,0.2,0.8,0.6\n"
+NAMED = "fold;ant;bee;label;cat\n1;0,3;0,7;cat;0,0\n2;0,5;0,2;bee;0,3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says", "does"),
+    [
+        (FOLDS, [], "Labels: y_true. Predictions: y_pred. Left out: fold.",
+         "3 yes-or-no labels, reads probabilities"),
+        (FOLDS, ["--predictions", "y_pred"],
+         "Labels: y_true. Predictions: y_pred. Left out: fold.",
+         "3 yes-or-no labels, reads probabilities"),
+        (FOLDS, ["--predictions", "FOLD", "--labels", "Y_TRUE"],
+         "Labels: y_true. Predictions: fold. Left out: y_pred.",
+         "3 yes-or-no labels, reads logits"),
+        (SURE, [], "Labels: label. Predictions: ant, bee. Left out: sure.",
+         "2 rows of 2 classes, reads probabilities"),
+        (SURE.replace("0.3", "3.1"), [], "Labels: label. Predictions: ant, bee, sure.",
+         "2 rows of 3 classes, reads logits"),
+        (SURE, ["--predictions", "bee,ant"],
+         "Labels: label. Predictions: bee, ant. Left out: sure.",
+         "2 rows of 2 classes, reads probabilities"),
+        (NAMED, [], "Labels: label. Predictions: ant, bee, cat. Left out: fold.",
+         "2 rows of 3 classes, reads probabilities"),
+        ("id,y,a,b\n7,1,0.5,0.5\n9,0,0.5,0.5\n", [],
+         "Labels: y. Predictions: id, a, b.", "2 rows of 3 classes, reads logits"),
+        (",".join(["y", *map(str, range(10))]) + "\n1" + ",0.1" * 10, [],
+         "Labels: y. Predictions: 0, 1, 2, 3, 4, 5, …, 9.",
+         "1 row of 10 classes, reads probabilities"),
+    ],
+)  # fmt: skip
+def test_which_columns_are_read(tmp_path, capsys, content, options, says, does):
+    (tmp_path / "file.csv").write_text(content)
+    assert main(["explain", str(tmp_path / "file.csv"), *options]) == 0
+    first, _, _, _, traits, *_ = capsys.readouterr().out.splitlines()
+    assert first == says
+    assert traits.strip().startswith(does)
 
 
 def test_the_command_from_a_shell(tmp_path):
@@ -197,7 +248,7 @@ def test_the_command_from_a_shell(tmp_path):
     ("name", "content", "must"),
     [
         ("none.npz", None, "be a file"),
-        ("file.txt", "0,1", "be a .npz or .csv file"),
+        ("file.txt", "0,1", "be a .npz, .csv or .tsv file"),
         ("file.npz", "not a zip", "be a readable .npz file"),
         ("file.csv", "", "have rows of a label and numbers"),
         ("file.csv", "label\n1\n", "have rows of a label and numbers"),
@@ -220,6 +271,74 @@ def test_a_file_that_cannot_be_read(tmp_path, capsys, name, content, must):
         (tmp_path / name).write_text(content)
     assert main(["explain", str(tmp_path / name)]) == 2
     assert f"`jaxent.explain(file=...)` must {must}; got " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (FOLDS, ["--predictions", "nosuch"],
+         "have a column called nosuch; got y_true, y_pred, fold. Name one of its "
+         "header."),
+        (FOLDS, ["--predictions", "y_pred,nosuch"],
+         "have a column called nosuch; got y_true, y_pred, fold. Name one of its "
+         "header."),
+        (FOLDS, ["--labels", "nosuch"],
+         "have a column called nosuch; got y_true, y_pred, fold. Name one of its "
+         "header."),
+        ("0,0.3\n1,0.2\n", ["--predictions", "p"],
+         "have a column called p; got no header. Name one of its header."),
+        ("label,cat,dog\n1\n0,0.3,0.7\n", [],
+         "have 3 cells, as the header has, in row 2; got 1. Mend the row."),
+        ("1\n0,0.3,0.7\n1,0.3,0.7\n", [],
+         "have 3 numbers in row 1; got 1. Mend the row."),
+        ("label,cat,dog\n\n1,0.3,0.7\n\n0,0.3\n", [],
+         "have 3 cells, as the header has, in row 5; got 0,0.3. Mend the row."),
+        ("label,p(cat|x),p(dog|x)\n1,0.3\n", [],
+         "have 3 cells, as the header has, in row 2; got 1,0.3. Mend the row."),
+        ("label,cat,dog\ncat,70%,30%\n", [],
+         "have a number for `cat` in row 2; got 70%. Write 0.7."),
+        ("label,cat,dog\n1,0.3,0.7\n0,0.6,much\n", [],
+         "have a number for `dog` in row 3; got much. Mend the row, or name other "
+         "columns: --predictions NAME,NAME."),
+        ("1,much,0.3\n0,0.2,0.8\n", [],
+         "have 3 numbers in row 1; got 1,much,0.3. Mend the row."),
+        ("label,cat,dog\ncat,low,high\n", [],
+         "have a column of predictions; got label, cat, dog. Name it with "
+         "--predictions NAME."),
+        ("y,1,2,3\n3,0.2,0.3,0.5\nbee,0.2,0.3,0.5\n", [],
+         "have an id, or the name of a column, for the label in row 3; got bee. Number "
+         "the classes from 0, or name their columns in a header."),
+        ("", [],
+         "have rows of a label and numbers; got no rows. Write a label and its "
+         "predictions in each, such as 0,0.3,0.7."),
+        ("label,cat,dog\n", [],
+         "have rows of a label and numbers; got no rows. Write a label and its "
+         "predictions in each, such as 0,0.3,0.7."),
+        ("label\n1\n", [],
+         "have rows of a label and numbers; got 1 column. Write a label and its "
+         "predictions in each, such as 0,0.3,0.7."),
+    ],
+)  # fmt: skip
+def test_mistakes_of_a_file(tmp_path, capsys, content, options, message):
+    (tmp_path / "file.csv").write_text(content)
+    assert main(["explain", str(tmp_path / "file.csv"), *options]) == 2
+    says = f"`jaxent.explain(file=...)` must {message}\n"
+    assert capsys.readouterr().err == says
+
+
+def test_labels_of_numbers_are_names_of_columns_all_or_none(tmp_path, capsys):
+    (tmp_path / "file.csv").write_text("y,1,2,3\n2,0.3,0.7,0.0\n0,0.5,0.2,0.3\n")
+    assert main(["explain", str(tmp_path / "file.csv")]) == 0
+    by_hand = str(jaxent.explain([2, 0], ROW_PROBS))
+    assert capsys.readouterr().out.split("\n\n")[1].strip() == by_hand.strip()
+
+
+def test_help_says_what_a_file_may_be(capsys):
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("TSV", "semicolons", "tabs", "name of a column", "cat,dog,bird"):
+        assert word in text
 
 
 def test_a_file_without_the_arrays(tmp_path, capsys):
