@@ -48,6 +48,14 @@ def test_the_seed_s_puzzle(puzzle):
     assert table[at + 1].strip() == "1 row of 3 classes (not: 3 yes-or-no labels)"
 
 
+def test_what_is_shown_without_print(puzzle):
+    assert repr(puzzle) == str(puzzle)
+    (match,) = puzzle.matching
+    name = "scikit-learn before 1.2: log_loss(y, p)"
+    assert repr(match) == f"<12.033141381058451 of {name}>"
+    assert repr(match.convention) == f"<{name}>"
+
+
 @pytest.mark.parametrize(
     ("labels", "predictions"),
     [

@@ -30,6 +30,13 @@ class Convention(NamedTuple):
     size: int
     """The number of predictions."""
 
+    @property
+    def name(self) -> str:
+        return f"{self.framework}: {self.call}"
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
 
 PROBABILITIES, LOGITS = "reads probabilities", "reads logits"
 LOGS = "reads log-probabilities"

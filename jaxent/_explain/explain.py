@@ -41,9 +41,12 @@ class Reading(NamedTuple):
             return "raises"
         return repr(self.number) if self.convention.double else _shortest(self.number)
 
+    def __repr__(self) -> str:
+        return f"<{self.printed} of {self.convention.name}>"
+
 
 class Explanation(NamedTuple):
-    """The numbers of all frameworks and conventions; printed, a table.
+    """The numbers of all frameworks and conventions; shown or printed, a table.
 
     Without a number to explain, the last column says what each does; with one, how
     each differs from the first that matches.
@@ -59,14 +62,14 @@ class Explanation(NamedTuple):
         """Those of the number that was asked about."""
         return tuple(r for r in self.readings if r.matches)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         first = self.matching[0] if self.matching else None
         width = max(len(r.printed) for r in self.readings)
         indent = " " * (width + 6)
         lines = [f"{'number':{width}}      framework: call, and what it does"]
         for r in self.readings:
             mark, c = "<=" if r.matches else "", r.convention
-            lines.append(f"{r.printed:{width}}  {mark:2}  {c.framework}: {c.call}")
+            lines.append(f"{r.printed:{width}}  {mark:2}  {c.name}")
             lines += _wrapped(_sentence(r, first), indent + "  ")
         return "\n".join([*lines, *self._verdict()])
 
