@@ -84,16 +84,7 @@ ABSENT = {
         "js_divergence_from_logits", "kl_divergence", "kl_divergence_from_logits",
         "kl_divergence_with_log_targets",
     ),
-    "certify": HELPERS
-    | LISTED
-    | because(
-        "of a listed teacher: test_top_k and test_distillation, in long doubles",
-        "linear_kl_divergence_from_top_k",
-    )
-    | because(
-        "a sum of what has a row: test_distillation, in long doubles",
-        "linear_js_divergence", "linear_sigmoid_binary_cross_entropy",
-    ),
+    "certify": HELPERS,
     "choosing": because(
         "beside the one to begin with, on a page of the reference",
         "cross_entropy", "cross_entropy_from_logits", "entropy",

@@ -7,7 +7,7 @@ the kind of input, `ROWS` rows each.
 
 import numpy as np
 
-CLASSES, ROWS, WIDTH = 32, 8, 8
+CLASSES, ROWS, WIDTH, LISTED = 32, 8, 8, 5
 
 # Logits are multiples of 1/512: differences are exact, and only arithmetic is seen.
 
@@ -182,3 +182,46 @@ def pairs_of_heads(rng, margin: float) -> dict[str, tuple]:
         k: (hidden(rng, s), v, hidden(rng, s), w)
         for k, s in {"initial": 2**-6, "unit": 1, "sharp": 8}.items()
     }
+
+
+# Several classes a position, each once, of which one may be no entry.
+
+
+def several(rng, x, y):
+    """The label, and others with a finite logit."""
+    order = rng.random(x.shape) - np.isinf(x) + 2 * (np.arange(CLASSES) == y[:, None])
+    found = np.argsort(-order)[:, :LISTED].astype(np.int32)
+    found[::3, -1] = -1
+    return found
+
+
+def log_masses(rng):
+    """Logarithms of shares, which leave a tenth or more of 1."""
+    e = rng.exponential(size=(ROWS, LISTED))
+    return np.log(np.maximum(0.9 * e / e.sum(-1, keepdims=True), 2.0**-13))
+
+
+def teachers(rng, margin: float) -> dict[str, tuple]:
+    made = {}
+    for k, (x, y) in classes(rng, margin).items():
+        made[k] = x, log_masses(rng), several(rng, x, y)
+    for step in (1e-1, 1e-2, 1e-3):
+        x = logits(rng, 1)
+        found = several(rng, x, ids(rng))
+        log_q = x - np.log(np.exp(x).sum(-1, keepdims=True))
+        log_p = np.take_along_axis(log_q, found, axis=-1)
+        log_p = log_p + step * rng.standard_normal(log_p.shape)
+        made[f"near, {step:g}"] = x, log_p, found
+    x, log_p = logits(rng, 1), log_masses(rng)
+    log_p[:, 1] = -np.inf
+    return made | {"zeros": (x, log_p, several(rng, x, ids(rng)))}
+
+
+def heads_of_several(rng, margin: float) -> dict[str, tuple]:
+    made = heads(rng, margin).items()
+    return {k: (h, w, several(rng, h @ w.T, y)) for k, (h, w, y) in made}
+
+
+def heads_of_students(rng, margin: float) -> dict[str, tuple]:
+    made = heads_of_several(rng, margin).items()
+    return {k: (h, w, log_masses(rng), ids) for k, (h, w, ids) in made}

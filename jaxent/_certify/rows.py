@@ -7,11 +7,16 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._distillation import linear_kl_divergence
+from .._distillation import (
+    linear_js_divergence,
+    linear_kl_divergence,
+    linear_kl_divergence_from_top_k,
+)
 from .._divergence import (
     generalized_kl_divergence,
     kl_divergence,
     kl_divergence_from_logits,
+    kl_divergence_from_top_k,
     kl_divergence_with_log_targets,
 )
 from .._entropy import (
@@ -43,7 +48,11 @@ from .._sampled import (
     sampled_softmax_cross_entropy,
 )
 from .._sampling.candidates import Candidates
-from .._sigmoid import sigmoid_binary_cross_entropy, sigmoid_focal_loss
+from .._sigmoid import (
+    linear_sigmoid_binary_cross_entropy,
+    sigmoid_binary_cross_entropy,
+    sigmoid_focal_loss,
+)
 from .._softmax import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
@@ -135,6 +144,8 @@ TABLE = (
     Row(kl_divergence_with_log_targets, LOGS, measures.kl_of_logs, SMALL),
     Row(generalized_kl_divergence, LOG_SHARES, measures.generalized_kl, SMALL),
     Row(kl_divergence_from_logits, TWO, measures.kl_of_logits, SMALL),
+    Row(kl_divergence_from_top_k, inputs.teachers, measures.kl_from_top_k, SMALL,
+        lambda x, p, ids: kl_divergence_from_top_k(x, ids, p)),
     Row(js_divergence, inputs.two_shares, measures.js, SMALL),
     Row(js_divergence_from_logits, TWO, measures.js_of_logits, SMALL),
     Row(linear_softmax_cross_entropy, HEADS, true.head(ENTROPY), EXACT,
@@ -147,6 +158,17 @@ TABLE = (
     Row(linear_kl_divergence, inputs.pairs_of_heads,
         true.two_heads(measures.kl_of_logits), SMALL,
         lambda *a: linear_kl_divergence(*a, reduction="sum"), half=HEAD),
+    Row(linear_js_divergence, inputs.pairs_of_heads,
+        true.two_heads(measures.js_of_logits), SMALL,
+        lambda *a: linear_js_divergence(*a, reduction="sum"), half=HEAD),
+    Row(linear_kl_divergence_from_top_k, inputs.heads_of_students,
+        true.head(measures.kl_from_top_k), SMALL,
+        lambda h, w, p, ids: linear_kl_divergence_from_top_k(
+            h, w, ids, p, reduction="sum"), half=HEAD),
+    Row(linear_sigmoid_binary_cross_entropy, inputs.heads_of_several,
+        true.head(true.decisions), EXACT,
+        lambda *a: linear_sigmoid_binary_cross_entropy(*a, reduction="sum"),
+        half=HEAD),
     Row(sampled_softmax_cross_entropy, HEADS, AMONG, EXACT,
         sampled(sampled_softmax_cross_entropy), half=HEAD),
     Row(rank_sampled_softmax_cross_entropy, HEADS, AMONG_BEST, EXACT,

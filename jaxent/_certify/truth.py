@@ -194,12 +194,12 @@ def of_head(h: Wide, w: Wide, slope: Sized) -> tuple[Sized, Sized]:
 
 
 def head(loss: Callable[..., Truth]) -> Callable[..., Truth]:
-    """A loss of logits and labels, of a head's."""
+    """A loss of logits, and of labels or a teacher, of a head's."""
 
-    def truth(hidden, classifier, y) -> Truth:
+    def truth(hidden, classifier, *given) -> Truth:
         h, w = wide(hidden), wide(classifier)
-        value, (slope,) = loss(h @ w.T, y)
-        return Truth(Sized(*map(np.sum, value)), of_head(h, w, slope))
+        value, (slope, *others) = loss(h @ w.T, *given)
+        return Truth(Sized(*map(np.sum, value)), (*of_head(h, w, slope), *others))
 
     return truth
 
@@ -214,6 +214,11 @@ def two_heads(divergence: Callable[..., Truth]) -> Callable[..., Truth]:
         return Truth(Sized(*map(np.sum, value)), gradients)
 
     return truth
+
+
+def decisions(x: Wide, ids) -> Truth:
+    """Is a class one of these? For all classes of a position."""
+    return binary(cross_entropy)(x, hit(ids, x.shape[-1]).any(-2))
 
 
 def among(x: Wide, y, ids) -> Truth:

@@ -12,6 +12,7 @@ from .truth import (
     Truth,
     Wide,
     hit,
+    length,
     of_logits,
     of_rows,
     plain,
@@ -171,3 +172,31 @@ def cross_entropy_of_logits(a, b) -> Truth:
     (of_entropy,), (by_a, by_b) = entropy_of_logits(a).gradients, kl_of_logits(a, b)[1]
     by_a = Sized(centred(p, nll), of_entropy.terms + by_a.terms)
     return Truth(plain(total(times(p, nll))), (by_a, by_b))
+
+
+def kl_from_top_k(x, log_p, ids) -> Truth:
+    """From a teacher's K classes, and one category of all others.
+
+    log p is rounded as a number; what is left of 1 is as uncertain as 1 is beside it.
+    """
+    x, hits = wide(x), hit(ids, np.shape(x)[-1])
+    members = np.concatenate([hits, ~hits.any(-2, keepdims=True)], axis=-2)
+    e = np.where(members, np.exp(x - np.max(x, -1, keepdims=True))[..., None, :], 0)
+    c, within = of_logits(np.log(total(e))), ratio(e, total(e, keepdims=True))
+    log_p = np.where(hits.any(-1), wide(log_p), -np.inf)
+    left = 1 - total(np.exp(log_p), keepdims=True)
+    log_p = np.concatenate([log_p, np.log(left)], axis=-1)
+    p, finite = np.exp(log_p), np.where(log_p == -np.inf, 0, log_p)
+    r = np.where(p == 0, 0, -c.nll - finite)
+    unsure = np.maximum(1, abs(finite))
+    unsure[..., -1:] = 1 / left
+    change = np.where(p == 0, c.p, p * np.expm1(r))
+    value = total(np.where(p == 0, c.p, p * phi(r)))
+    moved = total(np.maximum(abs(change), p * abs(r)) * unsure)
+    by_x = np.sum(within * change[..., None], axis=-2)
+    terms = np.sum(within * (c.p + p * unsure)[..., None], axis=-2)
+    terms = np.broadcast_to(length(terms), x.shape)
+    by_log_p = p * (r[..., -1:] - r)
+    size = times(p, unsure + c.nll) + p * (unsure + c.nll)[..., -1:]
+    slope = Sized(by_log_p[..., :-1], size[..., :-1])
+    return Truth(Sized(value, value + moved), (Sized(by_x, terms), slope))
