@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-entropy for JAX: exact, composable, one value per position, in nats."""
+"""Cross-entropy for JAX: exact, composable, in nats.
+
+A loss is one value per position; a fused head's is their mean unless `reduction` says.
+"""
 
 from importlib.metadata import distributions as _distributions
 

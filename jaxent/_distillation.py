@@ -63,7 +63,7 @@ def linear_kl_divergence(
       statistics: return the student's `.log_normalizer`, `.entropy` and `.top_id` of
         every position as well, from the same sweep, and not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
@@ -135,7 +135,7 @@ def linear_js_divergence(
       weights: multipliers of the positions. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32
@@ -212,7 +212,7 @@ def linear_kl_divergence_from_top_k(
       statistics: return the student's `.log_normalizer`, `.entropy` and `.top_id` of
         every position as well, from the same sweep, and not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Divergence in nats: a scalar, or for "none" an array of shape `batch`; float32

@@ -181,7 +181,7 @@ def kl_divergence_from_logits(
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
       weights: multipliers of the values. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Divergence, shape `batch`, float32 (float64 if either input is); inf where q
       forbids (−inf) a class that p allows. A class p forbids adds only its q.
@@ -257,7 +257,7 @@ def kl_divergence_from_top_k(
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
       weights: multipliers of the losses. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Divergence, shape `batch`, float32 (float64 if either input is): 0 without an
       entry, inf where the student forbids what has mass; an id out of range: NaN, and

@@ -130,7 +130,7 @@ def entropy_from_logits(
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
       weights: multipliers of the values. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Entropy, shape `batch`, float32 (float64 for float64). All logits −inf, or a
       NaN or +inf among them: NaN.
@@ -178,7 +178,7 @@ def cross_entropy_from_logits(
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
       weights: multipliers of the losses. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Cross-entropy, shape `batch`, float32 (float64 if either input is); inf where q
       forbids a class that p allows.
@@ -277,7 +277,7 @@ def js_divergence_from_logits(
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
       weights: multipliers of the values. Where 0, a position is dropped.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Divergence, shape `batch`, float32 (float64 if either input is).
     Raises:

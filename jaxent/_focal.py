@@ -52,7 +52,7 @@ def softmax_focal_loss(
       z_loss: weight of the squared log-normaliser.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64). Out-of-range label:
       NaN, gradient NaN. Forbidden label: inf, gradient finite.
@@ -118,7 +118,7 @@ def generalized_cross_entropy(
       z_loss: weight of the squared log-normaliser.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Loss, shape `batch`, float32 (float64 for float64). Out-of-range label: NaN,
       gradient NaN. Forbidden label: 1/q, gradient 0.
@@ -182,7 +182,7 @@ def poly_loss_cross_entropy(
       z_loss: weight of the squared log-normaliser.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is). A positive
       label on a forbidden class: inf, with a finite gradient.

@@ -91,7 +91,7 @@ def linear_softmax_cross_entropy(
         makes more products, five and four. They have the first derivative only, in
         reverse mode; no `class_weights`, `temperature`, `statistics`,
         `*_axis_name` or traced `softcap`. Nobody has timed them.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
@@ -191,7 +191,7 @@ def linear_softmax_loss(
       has_aux: the function returns (losses, aux), aux a pytree of arrays [n, ...] that
         is not differentiated.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       A scalar, or for "none" an array of shape `batch`; float32 (float64 for float64).
@@ -258,7 +258,7 @@ def linear_softmax_statistics(
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       temperature: T > 0, divides the logits, capped or not; None for 1.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),

@@ -178,7 +178,7 @@ def linear_sigmoid_binary_cross_entropy(
       label_smoothing: α in [0, 1]: labels become `(1−α)·y + α/2`.
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
       token_axis_name: automatic mesh axis the tokens are divided over (same page).
     Returns:
       Loss in nats: a scalar, or for "none" an array of shape `batch`; float32 (float64

@@ -64,7 +64,7 @@ def softmax_cross_entropy_with_integer_labels(
       z_loss: weight z ≥ 0 of the squared log-normaliser.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Loss in nats, shape `batch`, float32 (float64 for float64 logits). A label
       outside [0, classes): NaN, and so is its gradient. A forbidden label: inf, with
@@ -133,7 +133,7 @@ def softmax_cross_entropy(
       z_loss: weight z ≥ 0 of the squared log-normaliser.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       reduction: as in `jaxent.reduce`, over the kept positions.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is). A −inf logit
       adds exactly 0 where its label is 0; where it is positive the loss is inf.
@@ -189,7 +189,7 @@ def softmax_statistics(
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
-      vocab_axis_name: mesh axis the classes are sliced over (docs/scaling-out.md).
+      vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
       `SoftmaxStatistics`, arrays of shape `batch`, float32 (float64 for float64),
       `correct` bool and `top_id` int32. A label out of range: NaN in all that depends

@@ -6,12 +6,26 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 HEADING = re.compile(r"(Args|Returns|Raises|Example):|(Source): ")
+TITLES = {
+    path.read_text("utf-8").partition("\n")[0].removeprefix("# "): path.stem
+    for path in Path(__file__).parents[1].glob("*.md")
+}
+
+
+def to_page(mention: re.Match) -> str:
+    """A link for `page "Title"`, of which the end may be left out: `"Title …"`."""
+    (name,) = (
+        name for title, name in TITLES.items()
+        if title.startswith(mention[1]) and (mention[2] or title == mention[1])
+    )  # fmt: skip
+    return f"page :doc:`{mention[1]}{mention[2]} </{name}>`"
 
 
 def sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -60,7 +74,11 @@ def rewrite(
 ) -> None:
     """Autodoc's event: a docstring is about to be read."""
     found = list(sections(lines))
-    lines[:] = [line for section in found for line in as_fields(*section)]
+    lines[:] = [
+        re.sub(r'page "([^"…]+)( …|)"', to_page, line)
+        for section in found
+        for line in as_fields(*section)
+    ]
 
 
 def as_written(

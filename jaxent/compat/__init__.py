@@ -3,7 +3,7 @@
 
 Argument order, defaults, clipping, weighting and reduction are the framework's; the
 arithmetic is jaxent's. Where a framework's result is an artefact of rounding, these
-give the true value, and docs/coming-from.md lists it.
+give the true value, and the page "Coming from …" lists it.
 """
 
 from . import keras as keras

@@ -13,7 +13,7 @@ Arguments that several share:
 
 A function returns one value a position; an object reduces them. Results are float32
 (float64 for float64), half inputs included. Where Keras rounds a loss to 0, or makes
-NaN of a finite truth, this is the truth; docs/coming-from.md lists where.
+NaN of a finite truth, this is the truth; the page "Coming from …" lists where.
 """
 
 from . import metrics

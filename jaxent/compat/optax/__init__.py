@@ -14,8 +14,9 @@ Arguments that several functions share:
 Two arrays of one call broadcast against each other, as NumPy's do.
 
 Results are float32 (float64 for float64), half inputs included. Where Optax rounds a
-loss to 0, or makes NaN of a finite truth, this is the truth; docs/coming-from.md lists
-where. The losses of jaxent itself have these names too, and refuse what broadcasts.
+loss to 0, or makes NaN of a finite truth, this is the truth; the page "Coming from …"
+lists where. The losses of jaxent itself have these names too, and refuse what
+broadcasts.
 """
 
 from ._divergence import (

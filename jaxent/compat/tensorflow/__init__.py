@@ -10,7 +10,7 @@ Arguments that several functions share:
 Results are float32 (float64 for float64), half inputs included. A class id out of
 range is NaN, loss and gradient, as TensorFlow's on accelerators. Where TensorFlow
 rounds a loss to 0, makes NaN of a finite truth, or takes labels to sum to one in the
-gradient, this is the truth; docs/coming-from.md lists where.
+gradient, this is the truth; the page "Coming from …" lists where.
 """
 
 from . import losses

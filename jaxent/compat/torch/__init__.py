@@ -17,7 +17,7 @@ Arguments that several functions share:
 Results are float32 (float64 for float64), half inputs included. What torch raises at
 run time is NaN here, loss and gradient: an id out of range, a probability outside
 [0, 1]. Where torch rounds a loss to 0, or makes NaN of a finite truth, this is the
-truth; docs/coming-from.md lists where.
+truth; the page "Coming from …" lists where.
 """
 
 from ._adaptive import (
