@@ -183,10 +183,16 @@ def plot_memory(axes: Axes) -> None:
 
 def why() -> Figure:
     """What the README opens with: exact where others are 0, and small."""
-    figure = Figure(figsize=(11, 4.2))
-    left, right = figure.subplots(1, 2)
-    exactness.plot_margins(left)
-    plot_memory(right)
+    with matplotlib.rc_context({"font.size": 15, "axes.titlesize": 16}):  # on a phone
+        figure = Figure(figsize=(9.4, 4.6))
+        left, right = figure.subplots(1, 2)
+        exactness.plot_margins(left)
+        plot_memory(right)
+        left.set(title=f"A right answer of {exactness.CLASSES}", xlabel="margin (nats)")
+        left.legend(loc="upper right", fontsize=13)
+        for note, height in zip(left.texts, (1e-31, 1e-22), strict=True):
+            note.set(position=(20, height), fontsize=13)
+        right.set(title=f"A step of {TOKENS} tokens")
     return figure
 
 
