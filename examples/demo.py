@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tour of jaxent, in two minutes: `make demo`, or `python -m examples.demo`.
+"""The tour of jaxent, in four minutes: `make demo`, or `python -m examples.demo`.
 
 Trains a classifier of handwritten digits, shows where other losses round to zero,
 trains a language model without its logits, and draws pictures in `demo-output/`.

@@ -128,11 +128,11 @@ def launch(passed: list[str], processes: int, first: int, last: int, folder: Pat
 
 
 def report(whole: list[float], parts: list[float], stop: int) -> str:
-    lines = [f"{'step':>4}{'1 process × 8':>20}{'2 × 4, then 1 × 8':>20}"]
+    lines = [f"{'step':>4}{'1 process':>20}{'2 processes, then 1':>22}"]
     for i, (a, b) in enumerate(zip(whole, parts, strict=True), 1):
-        lines.append(f"{i:4}{a:>20.6f}{b:>20.6f}")
+        lines.append(f"{i:4}{a:>20.6f}{b:>22.6f}")
         if i == stop:
-            lines.append(f"{'stopped here, and resumed':>44}")
+            lines.append(f"{'stopped here, and resumed':>46}")
     largest = max(abs(a - b) for a, b in zip(whole, parts, strict=True))
     apart = np.spacing(np.float32(max(whole)))
     lines.append(
@@ -160,9 +160,9 @@ def main(argv: list[str] | None = None) -> None:
         for text in (f"--{name.replace('_', '-')}", str(getattr(args, name)))
     ]  # fmt: skip
     print(
-        f"{DATA * VOCAB} devices, {DATA} × {VOCAB}: each has {args.batch_size // DATA} "
-        f"of {args.batch_size} rows, and {args.vocabulary // VOCAB} of "
-        f"{args.vocabulary} classes.\n",
+        f"A mesh of {DATA} × {VOCAB} devices, data × vocab, whatever the processes: "
+        f"each has {args.batch_size // DATA} of {args.batch_size} rows, and "
+        f"{args.vocabulary // VOCAB} of {args.vocabulary} classes.\n",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:
