@@ -188,7 +188,9 @@ def why() -> Figure:
         left, right = figure.subplots(1, 2)
         exactness.plot_margins(left)
         plot_memory(right)
-        left.set(title=f"Loss among {exactness.CLASSES} classes", xlabel="margin (nats)")
+        left.set(
+            title=f"Loss among {exactness.CLASSES} classes", xlabel="margin (nats)"
+        )
         left.legend(loc="upper right", fontsize=13)
         for note, height in zip(left.texts, (1e-31, 1e-22), strict=True):
             note.set(position=(20, height), fontsize=13)
