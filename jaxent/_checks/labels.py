@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What predictions are held against: class ids, and weights of the classes."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from .._errors import fail
+from .._types import Shape
+from .arrays import array, floats, weights
+from .shapes import same_shape
+
+
+def class_ids(
+    labels: ArrayLike,
+    shape: Shape,
+    full: Shape,
+    name: str = "the logits'",
+    *,
+    movable: bool = False,
+) -> Array:
+    """Integer labels of the given shape; `full` is that of what is called `name`.
+
+    `movable`: the call has an `axis` to say where the classes are.
+    """
+    labels = array("labels", labels)
+    one_hot = "For class probabilities use `jaxent.softmax_cross_entropy`."
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        remedy = "Cast ids with `.astype(jnp.int32)`."
+        remedy = one_hot if labels.shape == full else remedy
+        fail(TypeError, "labels", "be integer class ids", labels, remedy)
+    if labels.shape != shape:
+        remedy = one_hot if labels.shape == full else "Give one class id per position."
+        if labels.shape == (*shape, 1):
+            remedy = "Drop the last axis: `labels[..., 0]`."
+        without = (full[:k] + full[k + 1 :] for k in range(len(full)))
+        fitting = [k for k, s in enumerate(without) if s == labels.shape]
+        if movable and fitting:
+            remedy = f"If axis {fitting[0]} has the classes, pass `axis={fitting[0]}`."
+        must = f"have shape {shape} ({name} without the class axis)"
+        fail(ValueError, "labels", must, labels.shape, remedy)
+    return labels
+
+
+def distributions(argument: str, x: ArrayLike, like: Array, name: str) -> Array:
+    """Weights over the classes, shaped as the array called `name`."""
+    x = array(argument, x)
+    scored = like.shape == (*x.shape, 1)
+    if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == like.ndim - 1 and not scored:
+        must = f"have shape {like.shape} (that of `{name}`)"
+        remedy = "For class ids use a loss of integer labels, or `jax.nn.one_hot`."
+        fail(ValueError, argument, must, x.shape, remedy)
+    same_shape(argument, x, like.shape, name)
+    return weights(argument, x)
+
+
+def per_class(
+    x: ArrayLike | None,
+    count: int,
+    remedy: str = "Weights of positions go to `jaxent.reduce(weights=...)`.",
+) -> Array | None:
+    if x is None:
+        return None
+    x = weights("class_weights", x)
+    if x.shape != (count,):
+        must = f"have shape {(count,)}, one weight a class"
+        fail(ValueError, "class_weights", must, x.shape, remedy)
+    return x
+
+
+def in_order(names: tuple[str, str], first: ArrayLike, second: ArrayLike):
+    """That the floats come first: labels and logits are easily swapped."""
+    x, y = array(names[0], first), array(names[1], second)
+    whole = jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == jnp.bool_
+    if whole and jnp.issubdtype(y.dtype, jnp.floating):
+        remedy = f"`{names[1]}` are: swap the two."
+        fail(TypeError, names[0], "be real floats", x, remedy)
+
+
+def paired(
+    names: tuple[str, str], first: ArrayLike, second: ArrayLike
+) -> tuple[Array, Array]:
+    """Two arrays of one shape, the first of floats."""
+    in_order(names, first, second)
+    x = floats(names[0], first)
+    return x, distributions(names[1], second, x, names[0])
+
+
+def paired_logits(p: ArrayLike, q: ArrayLike) -> tuple[Array, Array]:
+    return paired(("p_logits", "q_logits"), p, floats("q_logits", q))
