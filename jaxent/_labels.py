@@ -38,7 +38,7 @@ def smooth_labels(
     Returns:
       Smoothed labels, shape of `labels`, float32 (float64 for float64).
     Raises:
-      TypeError: `class_where` is not boolean.
+      TypeError: class ids, which are integers of one axis, or a mask of no booleans.
       ValueError: `alpha` outside [0, 1], or an axis or mask that does not fit.
     Example:
       >>> jaxent.smooth_labels(jnp.array([0., 0., 1., 0.]), 0.1)
@@ -46,7 +46,7 @@ def smooth_labels(
 
     Source: Szegedy et al. (2016), Rethinking the Inception Architecture, §7.
     """
-    y = _checks.weights("labels", labels)
+    y = _checks.not_ids("labels", labels, ", or `label_smoothing=` of the loss")
     axes, _ = _checks.class_axes(axis, "labels", y)
     alpha = _options.number("alpha", alpha, (0.0, 1.0))
     allowed = _checks.classes(class_where, y)

@@ -16,10 +16,9 @@ from ._engine.inputs import positions
 from ._engine.labels import drop
 from ._engine.linear import linear_head
 from ._engine.pair_losses import binary_cross_entropy_of, smoothed
-from ._engine.top_k import listed_ids
 from ._errors import door
 from ._heads.given import given_head
-from ._heads.multilabel import linear_binary, per_class_or_one
+from ._heads.multilabel import linear_binary, per_class_or_one, positive_ids
 from ._types import AxisName, Number, Reduction
 
 
@@ -185,7 +184,8 @@ def linear_sigmoid_binary_cross_entropy(
       for float64). A label out of range: NaN for its position.
     Raises:
       TypeError: activations that are not floats, or labels that are not integers.
-      ValueError: shapes that do not meet, or options out of range.
+      ValueError: shapes that do not meet, options out of range, or zeros and ones for
+        labels, where these are known while tracing.
     Example:
       >>> hidden, labels = jnp.eye(2, 4), jnp.array([[0, 1], [1, -1]])
       >>> jaxent.linear_sigmoid_binary_cross_entropy(
@@ -197,7 +197,7 @@ def linear_sigmoid_binary_cross_entropy(
     head = linear_head(hidden, classifier, None)
     batch = head.hidden.shape[:-1]
     reduction = _options.reduction(reduction, batch)
-    ids = listed_ids("labels", labels, batch)
+    ids = positive_ids(labels, head)
     bias = None if bias is None else _checks.floats("bias", bias)
     bias = per_class_or_one("bias", bias, head)
     pos_weight = per_class_or_one("pos_weight", pos_weight, head)

@@ -152,7 +152,7 @@ def softmax_cross_entropy(
         class_where=class_where, class_weights=class_weights,
         label_smoothing=label_smoothing, z_loss=z_loss, temperature=temperature,
         reduction=reduction, vocab_axis_name=vocab_axis_name,
-        integer=False,
+        integer=False, of_ids="jaxent.softmax_cross_entropy_with_integer_labels",
     )  # fmt: skip
     losses = distribution_label_loss(inputs, axis=axes, loss=cross_entropy_of)
     return average(losses)

@@ -5,6 +5,7 @@ import operator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxent
@@ -19,6 +20,7 @@ FUSED = "linear_softmax_cross_entropy"
 BINARY = "sigmoid_binary_cross_entropy"
 SAMPLED = "sampled_softmax_cross_entropy"
 RANKED = "rank_sampled_softmax_cross_entropy"
+MULTILABEL = "linear_sigmoid_binary_cross_entropy"
 FIXED = "samplers.fixed_unigram"
 
 TPU = {"implementation": "pallas_tpu"}
@@ -42,6 +44,11 @@ SHARD_MAP = "Call it inside `jax.shard_map` over a mesh with this axis."
 REDUCTIONS = "'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean', 'sequence_mean'"
 TAKES = "It takes logits, labels; by name axis, where, weights, class_where, ignore_index, class_weights, label_smoothing, z_loss, temperature, reduction, vocab_axis_name."
 THIRD = "Class ids are `labels`, after `hidden` and `classifier`."
+POSITIVES = "be ids of the positive classes, filled up with −1"
+OF_ROWS = (
+    "Write `jnp.where(labels == 1, jnp.arange(8), -1)`, or "
+    "`jaxent.sigmoid_binary_cross_entropy(hidden @ classifier.T, labels)`."
+)
 SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 
 # What is called, with what; the argument named, what it must be, what it got, and
@@ -54,7 +61,17 @@ MISTAKES = [
     (IDS, (X, X.astype(int)), {}, ValueError, "labels", PER_LABEL, "(8, 5)", PROBABILITIES),
     (IDS, (X, Y[:, None]), {}, ValueError, "labels", PER_LABEL, "(8, 1)", "Drop the last axis: `labels[..., 0]`."),
     (IDS, (X, Y[:4]), {}, ValueError, "labels", PER_LABEL, "(4,)", "Give one class id per position."),
-    (DENSE, (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", "For class ids use a loss of integer labels, or `jax.nn.one_hot`."),
+    (DENSE, (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", f"For class ids write `jaxent.{IDS}(logits, labels)`."),
+    (DENSE, (X, Y[:, None]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", f"For class ids write `jaxent.{IDS}(logits, labels[..., 0])`."),
+    ("poly_loss_cross_entropy", (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", "For class ids write `jax.nn.one_hot(labels, 5)`."),
+    ("categorical_cross_entropy", (X, Y[:, None]), {}, ValueError, "labels", "have shape (8, 5) (that of `probs`)", "(8, 1)", "For class ids write `jax.nn.one_hot(labels[..., 0], 5)`."),
+    ("kl_divergence", (MAPS, MAPS[:, 0].astype(int)), {}, ValueError, "targets", "have shape (2, 3, 4, 5) (that of `log_predictions`)", "(2, 4, 5)", "For class ids write `jax.nn.one_hot(targets, ...)`."),
+    (MULTILABEL, (X, X, jnp.zeros((8, 8))), {}, TypeError, "labels", POSITIVES, "float32[8, 8]", OF_ROWS),
+    (MULTILABEL, (X, X, jnp.eye(8) == 1), {}, TypeError, "labels", POSITIVES, "bool[8, 8]", OF_ROWS),
+    (MULTILABEL, (X, X, jnp.eye(8, dtype=int)), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
+    (MULTILABEL, (X, X, np.eye(8, dtype="int64")), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
+    (MULTILABEL, (X, X, jnp.eye(8, dtype=int).tolist()), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
+    (MULTILABEL, (X, X, jnp.zeros((8, 3))), {}, TypeError, "labels", "be integers", "float32[8, 3]", "Cast it: `labels.astype(jnp.int32)`."),
     (DENSE, (X, X[:, :4]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 4)", RESHAPE),
     (DENSE, (X, X.astype(complex)), {}, TypeError, "labels", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", "Nothing is broadcast. If meant: `jnp.broadcast_to(labels, (8, 5))`."),
@@ -208,6 +225,7 @@ MISTAKES = [
     ("next_token_labels", (Y[0],), {}, ValueError, "tokens", "have an axis", "()", "The last axis is the sequence."),
     ("next_token_labels", (Y,), {"segment_ids": Y[:3]}, ValueError, "segment_ids", "have shape (8,) (that of `tokens`)", "(3,)", RESHAPE),
     ("smooth_labels", (X, -0.1), {}, ValueError, "alpha", "be from 0 to 1", "-0.1", "It is a share: of the positives, or of the uniform distribution."),
+    ("smooth_labels", (Y, 0.1), {}, TypeError, "labels", "be weights of the classes, no ids", "int32[8]", "For class ids write `jax.nn.one_hot(labels, V)`, or `label_smoothing=` of the loss."),
     ("perplexity", (2,), {}, TypeError, "mean_nll", "be real floats", "int32[]", "Cast it: `mean_nll.astype(jnp.float32)`."),
     ("bits_per_byte", (jnp.ones(3), 7), {}, ValueError, "num_bytes", "have shape (3,) (that of `total_nll`)", "()", RESHAPE),
 ]

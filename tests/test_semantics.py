@@ -243,6 +243,10 @@ def test_smooth_labels_gives_no_mass_to_forbidden_classes():
     np.testing.assert_allclose(
         jaxent.smooth_labels(y, 0.2), [0.05, 0.85, 0.05, 0.05], rtol=RTOL
     )
+    rows = jnp.stack([y, y]).astype(int)
+    np.testing.assert_array_equal(
+        jaxent.smooth_labels(rows, 0.2)[1], jaxent.smooth_labels(y, 0.2)
+    )
     columns = jaxent.smooth_labels(jnp.stack([y, y], 1), 0.2, axis=0)
     np.testing.assert_array_equal(columns[:, 1], jaxent.smooth_labels(y, 0.2))
     np.testing.assert_allclose(

@@ -42,16 +42,42 @@ def class_ids(
     return labels
 
 
-def distributions(argument: str, x: ArrayLike, like: Array, name: str) -> Array:
-    """Weights over the classes, shaped as the array called `name`."""
+def distributions(
+    argument: str, x: ArrayLike, like: Array, name: str, of_ids: str | None = None
+) -> Array:
+    """Weights over the classes, shaped as the array called `name`.
+
+    `of_ids` is the function of the same arguments that takes class ids.
+    """
     x = array(argument, x)
-    scored = like.shape == (*x.shape, 1)
-    if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == like.ndim - 1 and not scored:
+    column = x.shape == (*like.shape[:-1], 1)
+    ranked = column or (x.ndim == like.ndim - 1 and like.shape != (*x.shape, 1))
+    if whole(x) and ranked and x.shape != like.shape:
         must = f"have shape {like.shape} (that of `{name}`)"
-        remedy = "For class ids use a loss of integer labels, or `jax.nn.one_hot`."
+        ids = f"{argument}[..., 0]" if column else argument
+        last = column or x.shape == like.shape[:-1]
+        remedy = f"jax.nn.one_hot({ids}, {like.shape[-1] if last else '...'})"
+        remedy = f"{of_ids}({name}, {ids})" if of_ids else remedy
+        remedy = f"For class ids write `{remedy}`."
         fail(ValueError, argument, must, x.shape, remedy)
     same_shape(argument, x, like.shape, name)
     return weights(argument, x)
+
+
+def not_ids(argument: str, x: ArrayLike, otherwise: str = "") -> Array:
+    """Weights of the classes: integers may be rows, but one axis of them is ids.
+
+    `otherwise` says what else ids are for.
+    """
+    x = weights(argument, x)
+    if whole(x) and x.ndim < 2:
+        remedy = f"For class ids write `jax.nn.one_hot({argument}, V)`{otherwise}."
+        fail(TypeError, argument, "be weights of the classes, no ids", x, remedy)
+    return x
+
+
+def whole(x: Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.integer)
 
 
 def per_class(

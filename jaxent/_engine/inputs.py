@@ -75,8 +75,12 @@ def softmax_inputs(
     temperature: ArrayLike | None = None,
     reduction: Reduction = "none",
     vocab_axis_name: AxisName | None = None,
+    of_ids: str | None = None,
 ) -> tuple[ClassInputs, Shape, Average]:
-    """The checks that all softmax losses share; class axes and the mean come after."""
+    """The checks that all softmax losses share; class axes and the mean come after.
+
+    `of_ids` is the loss that takes class ids, if this one does not.
+    """
     _checks.in_order(("logits", "labels"), logits, labels)
     x = _checks.floats("logits", logits)
     axes, shape = _checks.class_axes(axis, "logits", x)
@@ -84,7 +88,7 @@ def softmax_inputs(
         y = _checks.class_ids(labels, shape, x.shape, movable=True)
         _options.heeded(ignore_index, y)
     else:
-        y = _checks.distributions("labels", labels, x, "logits")
+        y = _checks.distributions("labels", labels, x, "logits", of_ids)
     keep, average = positions(
         shape, where, weights, reduction, full=x.shape,
         labels=y if integer else None, ignore_index=ignore_index,

@@ -8,14 +8,16 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _checks
 from .._engine.labels import looked_at
 from .._engine.linear import Head
 from .._engine.pair_losses import binary_cross_entropy_of, smoothed
-from .._engine.top_k import entry_ids, listed, poison_of
+from .._engine.top_k import entry_ids, listed, listed_ids, poison_of
 from .._errors import fail
 from .._types import Number, PyTree, Reduction
 from .chunks import Rows, Shared
@@ -32,6 +34,35 @@ def per_class_or_one(argument: str, x: ArrayLike | None, head: Head) -> Array | 
         must = f"have shape {shape}, one number a class, or ()"
         fail(ValueError, argument, must, x.shape, "One number serves all classes.")
     return x
+
+
+def positive_ids(labels: ArrayLike, head: Head) -> Array:
+    """The ids of each position's classes: zeros and ones of all classes are refused.
+
+    Of integers only values tell, so those that are traced are taken for ids.
+    """
+    batch, count = head.hidden.shape[:-1], head.classifier.shape[0]
+    y = _checks.array("labels", labels)
+    integers = jnp.issubdtype(y.dtype, jnp.integer)
+    known = labels if isinstance(labels, np.ndarray) else y
+    if y.shape == (*batch, count) and (not integers or _zeros_and_ones(known)):
+        must = "be ids of the positive classes, filled up with −1"
+        got = f"zeros and ones, of shape {y.shape}" if integers else y
+        remedy = f"Write `jnp.where(labels == 1, jnp.arange({count}), -1)`, or "
+        remedy += (
+            "`jaxent.sigmoid_binary_cross_entropy(hidden @ classifier.T, labels)`."
+        )
+        fail(ValueError if integers else TypeError, "labels", must, got, remedy)
+    return listed_ids("labels", labels, batch)
+
+
+def _zeros_and_ones(y: Array | np.ndarray) -> bool:
+    """Whether rows are known to be no ids: these are said once, and these repeat."""
+    if isinstance(y, Tracer) or not getattr(y, "is_fully_addressable", True):
+        return False
+    rows = np.sort(np.asarray(y), axis=-1)
+    again = rows[..., 1:] == rows[..., :-1]
+    return bool(again.any() and np.isin(rows, (0, 1)).all())
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "reduction"), inline=True)

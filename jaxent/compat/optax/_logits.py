@@ -243,7 +243,7 @@ def smooth_labels(
 
     Source: optax 0.2.8, optax/losses/_smoothing.py.
     """
-    y = widen(_checks.floats("labels", labels))
+    y = widen(_checks.floats("labels", _checks.not_ids("labels", labels)))
     axes = class_axes(axis, "labels", y)
     alpha = _share(alpha, y)
     ones = jnp.ones_like(y)

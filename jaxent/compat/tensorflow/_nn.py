@@ -118,7 +118,7 @@ def _rows(q: Array, x: Array, axis: int) -> Array:
     """Labels of the logits' shape. Floats broadcast as in TensorFlow's op, which sees
     two axes: the positions, all or one, and the classes, all or one."""
     if not jnp.issubdtype(q.dtype, jnp.floating) or q.shape == x.shape:
-        return q
+        return _checks.distributions("labels", q, x, "logits")
     classes, positions = _checks.class_axes(axis, "logits", x)
     short = q.ndim > 0 and classes == (x.ndim - 1,)
     fits = _checks.fits(q, x.shape) and (short or q.ndim == x.ndim)
