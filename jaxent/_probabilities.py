@@ -182,8 +182,7 @@ def negative_log_likelihood(
 
     Source: Fisher (1922), On the Mathematical Foundations of Theoretical Statistics.
     """
-    _checks.in_order(("log_probs", "labels"), log_probs, labels)
-    log_p = _checks.floats("log_probs", log_probs)
+    log_p = _checks.in_order(("log_probs", "labels"), log_probs, labels)
     axes, shape = _checks.class_axes(axis, "log_probs", log_p)
     ids = _checks.class_ids(labels, shape, log_p.shape, movable=True)
     index = _options.ignored(ignore_index)

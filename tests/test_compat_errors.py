@@ -142,6 +142,19 @@ MISTAKES = [
     ("sklearn.log_loss", (IDS[:2], PAIR), {}, ValueError, "y_true", "have 2 classes, one for each column of `y_proba`", "[0]", "Give all classes, in sorted order, by `labels=`."),
     ("sklearn.log_loss", ([0, 1],), {}, TypeError, "y_proba", "be given", "nothing", "Pass the probabilities of the classes."),
     ("sklearn.log_loss", ([0, 1], PAIR), {"labels": Traced(Y[:2])}, TypeError, "labels", "be a sequence of labels", "int32[2]", "Pass a list or an array, known while tracing, of one label each."),
+    # swapped
+    ("torch.cross_entropy", (Y, X), {}, TypeError, "input", "be real floats", "int32[8]", "The floats are `target`: swap the two."),
+    ("torch.nll_loss", (Y, X), {}, TypeError, "input", "be real floats", "int32[8]", "The floats are `target`: swap the two."),
+    ("torch.CrossEntropyLoss", (Y, X), {}, TypeError, "input", "be real floats", "int32[8]", "The floats are `target`: swap the two."),
+    ("keras.sparse_categorical_crossentropy", (X, Y), {}, TypeError, "y_pred", "be real floats", "int32[8]", "The floats are `y_true`: swap the two."),
+    ("keras.SparseCategoricalCrossentropy", (X, Y), {}, TypeError, "y_pred", "be real floats", "int32[8]", "The floats are `y_true`: swap the two."),
+    ("keras.categorical_generalized_cross_entropy", (X, Y, 0.5), {}, TypeError, "y_pred", "be real floats", "int32[8]", "The floats are `y_true`: swap the two."),
+    ("tensorflow.sparse_softmax_cross_entropy_with_logits", (X, Y), {}, TypeError, "logits", "be real floats", "int32[8]", "The floats are `labels`: swap the two."),
+    ("tensorflow.softmax_cross_entropy_with_logits", (X, KEEP), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "The floats are `labels`: swap the two."),
+    ("tensorflow.losses.sparse_softmax_cross_entropy", (X, Y), {}, TypeError, "logits", "be real floats", "int32[8]", "The floats are `labels`: swap the two."),
+    ("optax.softmax_cross_entropy_with_integer_labels", (Y, X), {}, TypeError, "logits", "be real floats", "int32[8]", "The floats are `labels`: swap the two."),
+    ("optax.sigmoid_binary_cross_entropy", (KEEP, X), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "The floats are `labels`: swap the two."),
+    ("tensorflow.sampled_softmax_loss", (X, BIAS, X, IDS), DRAW, TypeError, "inputs", "be real floats", "int32[8, 1]", "The floats are `labels`: swap the two."),
 ]
 # More of them, which keep the rules below.
 MORE = [
@@ -248,6 +261,7 @@ MORE = [
     ("keras.KLDivergence", (X, X), {"sample_weight": "a"}),
     ("keras.metrics.BinaryCrossentropy", (X, X), {"sample_weight": jnp.ones((8, 3))}),
     ("keras.metrics.BinaryCrossentropy", (), {"from_logits": "x"}),
+    ("keras.metrics.SparseCategoricalCrossentropy", (X, Y), {}),
     ("keras.metrics.CategoricalCrossentropy", (X, X), {"mask": X[:, 0]}),
     ("keras.metrics.SparseCategoricalCrossentropy", (X, X), {}),
     ("keras.metrics.Poisson", (X, X), {"mask": KEEP[:3, 0]}),

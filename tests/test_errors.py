@@ -49,6 +49,9 @@ OF_ROWS = (
     "Write `jnp.where(labels == 1, jnp.arange(8), -1)`, or "
     "`jaxent.sigmoid_binary_cross_entropy(hidden @ classifier.T, labels)`."
 )
+VALUES_FIRST = (
+    "The floats are `ids`: swap the two; `jax.lax.top_k` returns values first."
+)
 SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 
 # What is called, with what; the argument named, what it must be, what it got, and
@@ -80,9 +83,12 @@ MISTAKES = [
     (BINARY, (X[:, :1], Y), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
     ("binary_cross_entropy", (X[:, 0], Y[:, None]), {}, ValueError, "labels", "have shape (8,) (that of `probs`)", "(8, 1)", "Drop its last axis: `labels[:, 0]`."),
     (IDS, (MAPS, MAPS[:, 0].astype(int)), {}, ValueError, "labels", "have shape (2, 3, 4) (the logits' without the class axis)", "(2, 4, 5)", "If axis 1 has the classes, pass `axis=1`."),
-    (IDS, (Y, X), {}, TypeError, "logits", "be real floats", "int32[8]", "`labels` are: swap the two."),
-    (BINARY, (X == 0, X), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "`labels` are: swap the two."),
-    ("negative_log_likelihood", (Y, X), {}, TypeError, "log_probs", "be real floats", "int32[8]", "`labels` are: swap the two."),
+    (IDS, (Y, X), {}, TypeError, "logits", "be real floats", "int32[8]", "The floats are `labels`: swap the two."),
+    (BINARY, (X == 0, X), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "The floats are `labels`: swap the two."),
+    ("negative_log_likelihood", (Y, X), {}, TypeError, "log_probs", "be real floats", "int32[8]", "The floats are `labels`: swap the two."),
+    ("cross_entropy", (X.astype(int), X), {}, TypeError, "p", "be real floats", "int32[8, 5]", "The floats are `q`: swap the two."),
+    ("kl_divergence_from_top_k", (X, X, Y[:, None]), {}, TypeError, "log_probs", "be real floats", "int32[8, 1]", VALUES_FIRST),
+    ("linear_kl_divergence_from_top_k", (X, X, X, Y[:, None]), {}, TypeError, "log_probs", "be real floats", "int32[8, 1]", VALUES_FIRST),
     # logits
     (IDS, (X.astype(complex), Y), {}, TypeError, "logits", "be real floats", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     (IDS, (X.astype(int), Y), {}, TypeError, "logits", "be real floats", "int32[8, 5]", "Cast it: `logits.astype(jnp.float32)`."),

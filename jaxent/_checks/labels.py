@@ -94,21 +94,22 @@ def per_class(
     return x
 
 
-def in_order(names: tuple[str, str], first: ArrayLike, second: ArrayLike):
-    """That the floats come first: labels and logits are easily swapped."""
+def in_order(
+    names: tuple[str, str], first: ArrayLike, second: ArrayLike, why: str = ""
+) -> Array:
+    """The first, of floats: labels and logits are easily swapped."""
     x, y = array(names[0], first), array(names[1], second)
-    whole = jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == jnp.bool_
-    if whole and jnp.issubdtype(y.dtype, jnp.floating):
-        remedy = f"`{names[1]}` are: swap the two."
+    if (whole(x) or x.dtype == jnp.bool_) and jnp.issubdtype(y.dtype, jnp.floating):
+        remedy = f"The floats are `{names[1]}`: swap the two{why}."
         fail(TypeError, names[0], "be real floats", x, remedy)
+    return floats(names[0], first)
 
 
 def paired(
     names: tuple[str, str], first: ArrayLike, second: ArrayLike
 ) -> tuple[Array, Array]:
     """Two arrays of one shape, the first of floats."""
-    in_order(names, first, second)
-    x = floats(names[0], first)
+    x = in_order(names, first, second)
     return x, distributions(names[1], second, x, names[0])
 
 

@@ -81,8 +81,7 @@ def softmax_inputs(
 
     `of_ids` is the loss that takes class ids, if this one does not.
     """
-    _checks.in_order(("logits", "labels"), logits, labels)
-    x = _checks.floats("logits", logits)
+    x = _checks.in_order(("logits", "labels"), logits, labels)
     axes, shape = _checks.class_axes(axis, "logits", x)
     if integer:
         y = _checks.class_ids(labels, shape, x.shape, movable=True)

@@ -30,6 +30,7 @@ from .statistics import class_pairs, log_total
 from .terms import one_hot
 
 NO_ENTRY, NO_CLASS = -1, -2
+VALUES_FIRST = "; `jax.lax.top_k` returns values first"
 
 
 def listed_ids(argument: str, ids: ArrayLike, batch: Shape) -> Array:
@@ -52,7 +53,8 @@ def top_k_inputs(
 ) -> tuple[Array, ...]:
     """What a teacher says, checked: the tail's mass only if it is given."""
     _options.one_of("tail", tail, get_args(Tail))
-    y, log_p = listed_ids("ids", ids, batch), _checks.floats("log_probs", log_probs)
+    log_p = _checks.in_order(("log_probs", "ids"), log_probs, ids, VALUES_FIRST)
+    y = listed_ids("ids", ids, batch)
     _checks.same_shape("log_probs", log_p, y.shape, "ids")
     if tail_log_prob is None:
         return y, log_p

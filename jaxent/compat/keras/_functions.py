@@ -26,6 +26,7 @@ from ._inputs import (
     heeded,
     normalized,
     pair,
+    predictions,
     smoothed,
 )
 
@@ -131,7 +132,7 @@ def sparse_with_mask(
 ) -> tuple[Array, Array | None]:
     """The losses, and the mask that Keras attaches to them if it ignores a class."""
     checked(from_logits=from_logits, ignore_class=ignore_class)
-    p = widen(_checks.floats("y_pred", y_pred))
+    p = widen(predictions(y_pred, y_true))
     if axes(axis, p) != (p.ndim - 1,):
         remedy = "Move the classes there: `jnp.moveaxis`."
         fail(ValueError, "axis", "be the last axis", axis, remedy)

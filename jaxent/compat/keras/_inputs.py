@@ -32,6 +32,11 @@ def pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
     return t, p
 
 
+def predictions(y_pred: ArrayLike, y_true: ArrayLike) -> Array:
+    """Floats; labels come first in Keras, and are easily taken for them."""
+    return _checks.in_order(("y_pred", "y_true"), y_pred, y_true)
+
+
 def class_ids(y_true: ArrayLike, p: Array) -> Array:
     """Class ids, given as integers or as floats, for predictions p."""
     y = _checks.weights("y_true", y_true)

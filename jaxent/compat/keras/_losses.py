@@ -18,7 +18,7 @@ from ... import _checks, _options
 from ..._errors import door
 from .._objects import made
 from . import _functions, _robust
-from ._inputs import NAMES, checked
+from ._inputs import NAMES, checked, predictions
 from ._reduction import REDUCTIONS, fitting, reduced, same_rank
 
 DEFAULT = "sum_over_batch_size"
@@ -59,7 +59,7 @@ class Loss(abc.ABC):
         mask: ArrayLike | None = None,
     ) -> Array:
         t = _checks.weights("y_true", y_true)
-        t, p = same_rank(t, _checks.floats("y_pred", y_pred))
+        t, p = same_rank(t, predictions(y_pred, y_true))
         losses, kept = self.with_mask(t, p)
         if mask is not None:
             mask = fitting("mask", _checks.mask("mask", mask), losses)

@@ -26,6 +26,7 @@ from ._inputs import (
     clipped,
     normalized,
     pair,
+    predictions,
     smoothed,
 )
 
@@ -144,7 +145,7 @@ def categorical_generalized_cross_entropy(
     Source: Keras 3.15, src/losses/losses.py; Zhang & Sabuncu (2018).
     """
     exponent = bounded("q", q)
-    p = widen(_checks.floats("y_pred", y_pred))
+    p = widen(predictions(y_pred, y_true))
     hit = one_hot(class_ids(y_true, p), p)
     own = jnp.sum(jnp.where(hit, p, 0), axis=-1)
     safe = jnp.where(own == 0, 1, own)

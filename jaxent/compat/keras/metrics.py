@@ -26,7 +26,7 @@ from ..._errors import door, fail
 from ..._reduce import WeightedMean
 from .._objects import made
 from . import _functions
-from ._inputs import NAMES, checked
+from ._inputs import NAMES, checked, predictions
 from ._reduction import masked, same_rank, weighted
 
 SOFT = {
@@ -65,7 +65,7 @@ class Metric(abc.ABC):
     ) -> Self:
         """The metric with these samples added."""
         t = _checks.weights("y_true", y_true)
-        values, kept = self.losses(t, _checks.floats("y_pred", y_pred))
+        values, kept = self.losses(t, predictions(y_pred, y_true))
         weights = None
         if sample_weight is not None:
             weights = _checks.weights("sample_weight", sample_weight)

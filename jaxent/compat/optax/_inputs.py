@@ -22,7 +22,7 @@ def broadcast(
     names: tuple[str, str] = ("logits", "labels"),
 ) -> tuple[Array, Array]:
     """Two arrays, broadcast against each other."""
-    x = _checks.floats(names[0], first)
+    x = _checks.in_order(names, first, second)
     y = _checks.weights(names[1], second)
     if not _checks.meets(x.shape, y.shape):
         remedy = "Their axes must be equal or 1, counted from the last."

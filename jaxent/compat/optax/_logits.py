@@ -152,7 +152,7 @@ def softmax_cross_entropy_with_integer_labels(
 
     Source: optax 0.2.8, optax/losses/_classification.py.
     """
-    x = widen(_checks.floats("logits", logits))
+    x = widen(_checks.in_order(("logits", "labels"), logits, labels))
     axes, allowed, kept = kept_by(x, axis, where)
     y = _ids(labels, x, axes)
     x = classes_last(x, axes)

@@ -109,7 +109,7 @@ def softmax_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_ops.py.
     """
     del name
-    x = _checks.floats("logits", logits)
+    x = _checks.in_order(("logits", "labels"), logits, labels)
     q = _rows(_checks.array("labels", labels), x, axis)
     return softmax_cross_entropy(x, q, axis=axis)
 
@@ -180,7 +180,7 @@ def sparse_softmax_cross_entropy_with_logits(
     Source: TensorFlow 2.21, python/ops/nn_ops.py.
     """
     del name
-    x = _checks.floats("logits", logits)
+    x = _checks.in_order(("logits", "labels"), logits, labels)
     x = _checks.has_axes("logits", x)
     y = _checks.class_ids(labels, x.shape[:-1], x.shape)
     return softmax_cross_entropy_with_integer_labels(x, y)

@@ -200,7 +200,8 @@ def _positions(
     inputs: ArrayLike, labels: ArrayLike, num_true: int
 ) -> tuple[Array, Array]:
     """The activations, and `num_true` labels for each."""
-    x, ids = _checks.floats("inputs", inputs), _checks.integers("labels", labels)
+    x = _checks.in_order(("inputs", "labels"), inputs, labels)
+    ids = _checks.integers("labels", labels)
     if x.ndim != 2:
         remedy = "Flatten the positions to one axis, of the labels too."
         fail(ValueError, "inputs", "have shape (batch, dim)", x.shape, remedy)

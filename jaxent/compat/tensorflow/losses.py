@@ -188,7 +188,9 @@ def sparse_softmax_cross_entropy(
 
     Source: TensorFlow 2.21, python/ops/losses/losses_impl.py.
     """
-    x = _checks.has_axes("logits", _checks.floats("logits", logits))
+    x = _checks.has_axes(
+        "logits", _checks.in_order(("logits", "labels"), logits, labels)
+    )
     y = _checks.array("labels", labels)
     y = y[..., 0] if y.ndim == x.ndim and y.shape[-1] == 1 else y
     w = _checks.weights("weights", weights)

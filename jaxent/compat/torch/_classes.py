@@ -221,7 +221,7 @@ def _classes(
     input: ArrayLike, target: ArrayLike, *, integer: bool = False
 ) -> tuple[Array, Array, int]:
     """The arrays, shapes checked, and torch's class axis: 1, or 0 of one position."""
-    x = _checks.floats("input", input)
+    x = _checks.in_order(("input", "target"), input, target)
     y = _checks.array("target", target)
     axis = min(1, x.ndim - 1)
     _checks.class_axes(axis, "input", x)
