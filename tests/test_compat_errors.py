@@ -342,6 +342,25 @@ def inner_arguments():
     doors = (
         f
         for f in vars(jaxent).values()
+@pytest.mark.parametrize(
+    ("call", "args", "then"),
+    [
+        ("torch.CrossEntropyLoss", (X, Y), "(input, target)"),
+        ("torch.NLLLoss", (X, Y), "(input, target)"),
+        ("torch.BCELoss", (X, X), "(input, target)"),
+        ("torch.KLDivLoss", (X, X), "(input, target)"),
+        ("keras.CategoricalCrossentropy", (X, X), "(y_true, y_pred)"),
+        ("keras.metrics.BinaryCrossentropy", (X, X), ".update(y_true, y_pred)"),
+    ],
+)
+def test_an_object_is_made_of_options_and_not_of_arrays(call, args, then):
+    with pytest.raises(TypeError) as error:
+        found(call)(*args)
+    remedy = f"Build it, then call it: `{call.split('.')[-1]}(){then}`."
+    must = "must be made of options; got arrays by position."
+    assert str(error.value) == f"`jaxent.compat.{call}(...)` {must} {remedy}"
+
+
         if inspect.isfunction(f) and f.__name__[0] != "_"
     )
     return {name for f in doors for name in inspect.signature(f).parameters}

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from ... import _checks, _options
 from ..._errors import door
-from .._objects import made
+from .._objects import made, no_arrays
 from . import _functions, _robust
 from ._inputs import NAMES, checked, predictions
 from ._reduction import REDUCTIONS, fitting, reduced, same_rank
@@ -38,6 +38,7 @@ class Loss(abc.ABC):
 
     @door
     def __post_init__(self):
+        no_arrays(self)
         reduction = "none" if self.reduction is None else self.reduction
         _options.one_of("reduction", reduction, REDUCTIONS)
         checked(**vars(self))

@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from ... import _checks
 from ..._errors import door, fail
 from ..._reduce import WeightedMean
-from .._objects import made
+from .._objects import made, no_arrays
 from . import _functions
 from ._inputs import NAMES, checked, predictions
 from ._reduction import masked, same_rank, weighted
@@ -49,6 +49,7 @@ class Metric(abc.ABC):
 
     @door
     def __post_init__(self):
+        no_arrays(self)
         checked(**vars(self))
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from ... import _options
 from ..._errors import door
 from ..._types import Number
-from .._objects import made
+from .._objects import made, no_arrays
 from ._binary import (
     DIVERGENCE_REDUCTIONS,
     binary_cross_entropy,
@@ -34,6 +34,7 @@ class Loss:
 
     @door
     def __post_init__(self):
+        no_arrays(self)
         options = vars(self)
         size_average, reduce = options["size_average"], options["reduce"]
         chosen(options["reduction"], size_average, reduce, self._reductions)
