@@ -134,7 +134,7 @@ def noted(note: str) -> Iterator[None]:
     """A mistake inside the caller's function keeps its words, and gets this note."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         error.add_note(note)
         raise
 

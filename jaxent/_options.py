@@ -210,4 +210,7 @@ def size(memory: int | str | None, default: int) -> int:
         must = "be a number of bytes, or text with a unit"
         remedy = 'For example memory=2**28, or memory="256MB".'
         fail(TypeError, "memory", must, repr(memory), remedy)
+    typed = jnp.issubdtype(getattr(x, "dtype", jnp.bool_), jax.dtypes.prng_key)
+    if typed and x.shape == ():
+        return x
     return operator.index(memory)

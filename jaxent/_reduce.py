@@ -199,7 +199,7 @@ class WeightedMean:
     @property
     def value(self) -> Float[Array, "..."]:
         """total / weight; 0, with gradient 0, if nothing was kept."""
-        return ratio(self.total, self.weight)
+        return ratio(jnp.asarray(self.total), jnp.asarray(self.weight))
 
 
 @door

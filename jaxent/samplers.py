@@ -64,7 +64,7 @@ def uniform(
     """
     ids = _checks.integers("labels", labels)
     sizes = sizes_of(num_sampled, num_classes, unique)
-    return draw(key, ids, law=uniform_law, sizes=sizes)
+    return draw(_options.key("key", key), ids, law=uniform_law, sizes=sizes)
 
 
 @door
@@ -102,7 +102,7 @@ def log_uniform(
     """
     ids = _checks.integers("labels", labels)
     sizes = sizes_of(num_sampled, num_classes, unique)
-    return draw(key, ids, law=log_uniform_law, sizes=sizes)
+    return draw(_options.key("key", key), ids, law=log_uniform_law, sizes=sizes)
 
 
 @door
@@ -164,7 +164,9 @@ def fixed_unigram(
         must = f"list {num_classes} classes, with the reserved ones and of this shard"
         remedy = "Class `num_reserved_ids` is the first in the list."
         fail(ValueError, "weights", must, w.shape, remedy)
-    return draw_listed(key, ids, w, alpha, listed=listed, sizes=sizes)
+    return draw_listed(
+        _options.key("key", key), ids, w, alpha, listed=listed, sizes=sizes
+    )
 
 
 @door
@@ -213,7 +215,7 @@ def learned_unigram(
         if counts.shape != (sizes.num_classes,):
             remedy = "Carry what the last call returned; None starts."
             fail(ValueError, "counts", must, counts.shape, remedy)
-    return draw_learned(key, ids, counts, sizes=sizes)
+    return draw_learned(_options.key("key", key), ids, counts, sizes=sizes)
 
 
 @door

@@ -201,6 +201,8 @@ MISTAKES = [
     ("nce_loss", (X, X, Y), {"candidates": DRAWN, "where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 3}, ValueError, "num_resampled", "be below 3, the number of candidates", "3", "To keep all use `sampled_softmax_cross_entropy`."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 2, "temperature": 0}, ValueError, "temperature", "be above 0", "0", "Logits are divided by it; 1 is off."),
+    *((f"samplers.{name}", (0, Y), DRAW | more, TypeError, "key", "be one JAX random key", "0", "Pass a key such as `jax.random.key(0)`.")
+      for name, more in [("uniform", {}), ("log_uniform", {}), ("learned_unigram", {}), ("fixed_unigram", {"weights": Y[:5]})]),
     # the habits of other frameworks
     (IDS, (X, Y, -1), {}, TypeError, "", "be called with 2 arguments by position", "3", f"Options go by name: write `(logits, labels, axis=-1)`. {TAKES}"),
     (IDS, (X, Y, -1, X == 0), {}, TypeError, "", "be called with 2 arguments by position", "4", f"Options go by name: write `(logits, labels, axis=-1, where=...)`. {TAKES}"),

@@ -123,6 +123,15 @@ def test_an_array_of_the_positions_cannot_be_closed_over(reduction, memory):
     assert any("are its `*data`" in note for note in error.value.__notes__)
 
 
+def test_a_name_that_no_statistic_has_is_answered_with_all_of_them():
+    with pytest.raises(AttributeError, match="loss") as error:
+        jaxent.linear_softmax_loss(lambda s: s.loss, H, W, Y)
+    fields = (
+        "nll, one_minus_prob, log_normalizer, label_logit, correct, entropy, top_id"
+    )
+    assert any(fields in note for note in error.value.__notes__)
+
+
 def logits_of(x):
     return x[:, None] * jnp.ones((1, 4), x.dtype)
 

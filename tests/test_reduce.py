@@ -275,6 +275,7 @@ def test_sequences_on_several_devices_are_counted_together():
 
 
 def test_weighted_means_add_up():
+    assert jaxent.WeightedMean(1.0, 2).value == 0.5
     parts = [jaxent.WeightedMean.from_values(v) for v in V]
     zero = jaxent.WeightedMean.zero()
     for total in (sum(parts), zero + parts[0] + parts[1], sum(parts, zero)):

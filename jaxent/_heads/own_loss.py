@@ -27,7 +27,8 @@ from .given import HeadInputs, HeadSettings
 from .losses import statistics_rows
 
 NOTE = (
-    "`jaxent.linear_softmax_loss` calls the function on some positions at a time. "
+    "`jaxent.linear_softmax_loss` calls the function on some positions at a time, with "
+    f"their {', '.join(SoftmaxStatistics._fields)}. "
     "Arrays with an entry for each position are its `*data`: it is given those "
     "entries, and must not close over them."
 )
