@@ -198,7 +198,7 @@ def kl_divergence_from_logits(
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
     axes, shape = _checks.class_axes(axis, "p_logits", a)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="p_logits q_logits")
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     values = measured((a, b), keep, classes, axis=axes, unit=unit, measure=kl_of)
     return average(values)
@@ -219,7 +219,7 @@ def _from_predictions(
     names = ("log_predictions", name)
     log_q, target = _checks.paired(names, log_predictions, targets)
     axes, shape = _checks.class_axes(axis, "log_predictions", log_q)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of=" ".join(names))
     for name, x, each in zip(names, (log_q, target), bounds, strict=True):
         _values.within(name, x, each, keep, axes)
     return average(summed_terms(log_q, target, keep, axis=axes, term=term))
@@ -274,7 +274,7 @@ def kl_divergence_from_top_k(
     """
     x = _checks.floats("logits", logits)
     _, shape = _checks.class_axes(-1, "logits", x)
-    keep, average = positions(shape, where, weights, reduction, full=x.shape)
+    keep, average = positions(shape, where, weights, reduction, of="logits")
     given = top_k_inputs(ids, log_probs, tail_log_prob, tail, shape)
     name_masses_above_1(given, keep)
     classes, checked = class_axis(vocab_axis_name, temperature), _values.checked("ids")

@@ -54,7 +54,7 @@ def entropy(
     """
     p = _checks.floats("probs", probs)
     axes, shape = _checks.class_axes(axis, "probs", p)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="probs")
     _values.within("probs", p, _values.UNIT, keep, axes)
     unit, measure = _options.unit(base), entropy_of_probs
     return average(measured((p,), keep, WHOLE, axis=axes, unit=unit, measure=measure))
@@ -98,7 +98,7 @@ def cross_entropy(
     """
     given = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", given[0])
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="p q")
     for name, x in zip("pq", given, strict=True):
         _values.within(name, x, _values.UNIT, keep, axes)
     unit, measure = _options.unit(base), cross_entropy_of_probs
@@ -145,7 +145,7 @@ def entropy_from_logits(
     """
     x = _checks.floats("logits", logits)
     axes, shape = _checks.class_axes(axis, "logits", x)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="logits")
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     values = measured((x,), keep, classes, axis=axes, unit=unit, measure=entropy_of)
     return average(values)
@@ -193,7 +193,7 @@ def cross_entropy_from_logits(
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
     axes, shape = _checks.class_axes(axis, "p_logits", a)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="p_logits q_logits")
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     return average(measured(
         (a, b), keep, classes, axis=axes, unit=unit, measure=cross_entropy_of
@@ -240,7 +240,7 @@ def js_divergence(
     """
     given = _checks.paired(("p", "q"), p, q)
     axes, shape = _checks.class_axes(axis, "p", given[0])
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="p q")
     for name, x in zip("pq", given, strict=True):
         _values.within(name, x, _values.UNIT, keep, axes)
     unit, w = _options.unit(base), _options.number("weight", weight, (0.0, 1.0))
@@ -292,7 +292,7 @@ def js_divergence_from_logits(
     """
     a, b = _checks.paired_logits(p_logits, q_logits)
     axes, shape = _checks.class_axes(axis, "p_logits", a)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="p_logits q_logits")
     classes, unit = class_axis(vocab_axis_name, temperature), _options.unit(base)
     w = _options.number("weight", weight, (0.0, 1.0))
     return average(measured(

@@ -9,7 +9,6 @@ makes it the error that the caller sees, without the frames that lie between.
 """
 
 import contextlib
-import difflib
 import functools
 import inspect
 import itertools
@@ -19,30 +18,11 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, ParamSpec, TypeVar, cast, overload
 
+import jax
 from jax import Array
+from jax.core import Tracer
 
-ELSEWHERE = {
-    "dim": ("axis",),
-    "ignore_class": ("ignore_index",),
-    "input": ("logits", "probs", "log_probs", "log_predictions", "hidden"),
-    "mask": ("where",),
-    "predictions": ("logits", "probs", "log_probs", "log_predictions", "hidden"),
-    "reduce": ("reduction",),
-    "sample_weight": ("weights",),
-    "size_average": ("reduction",),
-    "target": ("labels", "targets"),
-    "targets": ("labels", "targets"),
-    "weight": ("class_weights", "weights"),
-    "y_pred": ("probs", "log_probs", "logits"),
-    "y_true": ("labels", "targets"),
-}
-"""What other frameworks call an argument, and what it is here: the first there is."""
-SAID_BY_THE_NAME = {
-    "from_logits": "Losses of logits have names of their own, such as "
-    "`sigmoid_binary_cross_entropy` and `softmax_cross_entropy`.",
-    "log_target": "Its name says it: `kl_divergence_with_log_targets`.",
-}
-"""What is a flag elsewhere and a function here."""
+from ._habits import FUNCTION, FUNCTION_FIRST, by_name, line, near
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -212,39 +192,40 @@ def _not_entered(function: Callable, args: tuple, options: dict) -> Refusal:
     parameters = dict(inspect.signature(function).parameters)
     if parameters.pop("self", None):
         args = args[1:]
-    by_name = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
-    arrays = [n for n in parameters if n not in by_name]
+    options_of = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
+    arrays = [n for n in parameters if n not in options_of]
     takes = f"It takes {', '.join(arrays)}" if arrays else "It takes"
-    takes += f"; by name {', '.join(by_name)}." if by_name else "."
+    takes += f"; by name {', '.join(options_of)}." if options_of else "."
     for name, x in options.items():
         if name not in parameters:
-            ours = [n for n in ELSEWHERE.get(name, ()) if n in parameters]
-            ours = ours or difflib.get_close_matches(name, parameters, 1)
-            remedy = f"Did you mean `{ours[0]}`? {takes}" if ours else takes
-            remedy = SAID_BY_THE_NAME.get(name, remedy)
-            return Refusal(TypeError, name, "be an argument it has", shown(x), remedy)
+            got = shown(x)
+            remedy = line(name, got, parameters) or f"{near(name, parameters)}{takes}"
+            return Refusal(TypeError, name, "be an argument it has", got, remedy)
         if name in arrays[: len(args)]:
             return Refusal(TypeError, name, "be given once", "it twice", takes)
     if len(args) > len(arrays):
-        must = f"be called with {len(arrays)} arguments by position"
-        remedy = f"Options go by name{_by_name(arrays, by_name, args)}. {takes}"
-        return Refusal(TypeError, "", must, len(args), remedy if by_name else takes)
+        must = f"be called with {len(arrays)} argument{'s' * (len(arrays) != 1)}"
+        must += " by position"
+        remedy = f"{by_name(arrays, options_of, args)}{takes}"
+        return Refusal(TypeError, "", must, len(args), remedy)
+    if arrays[:1] == ["function"] and args and not callable(args[0]):
+        remedy = FUNCTION_FIRST
+        return Refusal(TypeError, "function", FUNCTION, shown(args[0]), remedy)
     given = {*arrays[: len(args)], *options}
     lacking = (n for n, p in parameters.items() if p.default is p.empty)
     missing = next((n for n in lacking if n not in given), "")
-    return Refusal(TypeError, missing, "be given", "nothing", takes)
+    remedy = line(missing, None, parameters) or takes
+    return Refusal(TypeError, missing, "be given", "nothing", remedy)
 
 
-def _by_name(arrays: list[str], by_name: list[str], args: tuple) -> str:
-    """The line to write, where what came by position is an axis, and then a mask.
+def traced(x: object) -> bool:
+    """Whether any part of an option is not known yet."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(x))
 
-    That is Optax's order. Other arrays may be anything: torch's weights of classes.
-    """
-    axis, *rest = args[len(arrays) :]
-    if by_name[:2] != ["axis", "where"] or not isinstance(axis, int) or rest[1:]:
-        return f", such as `{by_name[0]}=`"
-    where = ", where=..." if rest else ""
-    return f": write `({', '.join(arrays)}, axis={axis}{where})`"
+
+def static(argument: str) -> str:
+    """How an option is told to `jax.jit`, for which all arguments are arrays."""
+    return f'Under `jax.jit` it is static: `static_argnames="{argument}"`.'
 
 
 def shown(x: object) -> object:

@@ -209,6 +209,7 @@ def linear_softmax_loss(
 
     Source: the confidence penalty of the example is Pereyra et al. (2017), eq. 1.
     """
+    _options.function(function)
     head = linear_head(hidden, classifier, bias)
     reduction = _options.reduction(reduction, head.hidden.shape[:-1])
     given, settings = given_head(

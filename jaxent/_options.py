@@ -16,7 +16,8 @@ from jax.core import Tracer
 
 from . import _values
 from ._checks import integer
-from ._errors import fail, shown
+from ._errors import fail, shown, static, traced
+from ._habits import FUNCTION, FUNCTION_FIRST
 from ._types import AxisName, Implementation, Reduction, Shape
 from ._values import Bounds
 
@@ -34,6 +35,13 @@ MEANINGS = {
     "z_loss": "It is the weight of a penalty; 0 is off.",
 }
 """What the bounds of an option are for."""
+
+
+EACH = {
+    "temperature": "For one a position divide the logits, or a head's activations, by "
+    "`temperature[..., None]`."
+}
+"""How an option is told to each position."""
 
 
 def meaning(argument: str) -> str:
@@ -55,6 +63,8 @@ def number(
         return x
     if isinstance(x, bool) or not (isinstance(x, Real) or scalar):
         remedy = "Pass a Python number, or a scalar such as a schedule's value."
+        if argument in EACH and getattr(x, "ndim", 0):
+            remedy = EACH[argument]
         fail(TypeError, argument, "be one real number", shown(x), remedy)
     value, (low, high) = float(cast(float, x)), bounds
     outside = not low <= value <= high or (above and value == low)
@@ -69,6 +79,7 @@ def count(argument: str, x: object, low: int) -> int:
     value = None if isinstance(x, bool) else integer(x)
     if value is None:
         remedy = "It is a size, and fixed when the call is traced."
+        remedy = static(argument) if traced(x) else remedy
         fail(TypeError, argument, "be one integer", shown(x), remedy)
     if value < low:
         fail(ValueError, argument, f"be from {low} up", x, "It is a size.")
@@ -78,6 +89,7 @@ def count(argument: str, x: object, low: int) -> int:
 def flag(argument: str, x: object) -> bool:
     if not isinstance(x, bool):
         remedy = "It is fixed when the call is traced."
+        remedy = static(argument) if traced(x) else remedy
         fail(TypeError, argument, "be True or False", shown(x), remedy)
     return x
 
@@ -90,6 +102,11 @@ def truth(argument: str, x: object) -> bool:
         # A traced one, or an array of several.
         known = False
     return flag(argument, bool(x) if known else x)
+
+
+def function(x: object):
+    if not callable(x):
+        fail(TypeError, "function", FUNCTION, shown(x), FUNCTION_FIRST)
 
 
 def cap(softcap: object) -> float | Array | None:
@@ -108,6 +125,7 @@ MASK = "Pass an int, such as -100; for several, `where` takes any mask."
 def ignored(index: int | None, remedy: str = MASK) -> int | None:
     value = None if isinstance(index, (bool, np.bool_)) else integer(index)
     if index is not None and value is None:
+        remedy = static("ignore_index") if traced(index) else remedy
         fail(TypeError, "ignore_index", "be one integer", shown(index), remedy)
     return value
 
@@ -133,10 +151,15 @@ def unit(base: float | None) -> float:
     return math.log(base)
 
 
+RENAMED = {"elementwise_mean": "mean"}
+"""What an option's value was called in older versions of other frameworks."""
+
+
 def one_of(argument: str, x: object, allowed: tuple[str, ...]):
     if not isinstance(x, str) or x not in allowed:
         must = "be one of " + ", ".join(map(repr, allowed))
-        near = difflib.get_close_matches(str(x).lower(), allowed, 1)
+        name = RENAMED.get(str(x).lower(), str(x).lower())
+        near = difflib.get_close_matches(name, allowed, 1)
         remedy = f"Did you mean {near[0]!r}?" if near else "There are no others."
         fail(ValueError, argument, must, shown(x), remedy)
 
@@ -187,6 +210,9 @@ def off_at_1(argument: str, x: object) -> float | Array | None:
 
 def key(argument: str, x: Array) -> Array:
     """One random key, of either kind that JAX has."""
+    typed = jnp.issubdtype(getattr(x, "dtype", jnp.bool_), jax.dtypes.prng_key)
+    if typed and x.shape == ():
+        return x
     try:
         jax.eval_shape(jax.random.bits, x)
     except (TypeError, ValueError):
@@ -210,7 +236,4 @@ def size(memory: int | str | None, default: int) -> int:
         must = "be a number of bytes, or text with a unit"
         remedy = 'For example memory=2**28, or memory="256MB".'
         fail(TypeError, "memory", must, repr(memory), remedy)
-    typed = jnp.issubdtype(getattr(x, "dtype", jnp.bool_), jax.dtypes.prng_key)
-    if typed and x.shape == ():
-        return x
     return operator.index(memory)

@@ -118,7 +118,7 @@ def categorical_cross_entropy(
     """
     p, q = _checks.paired(("probs", "labels"), probs, labels)
     axes, shape = _checks.class_axes(axis, "probs", p)
-    keep, average = positions(shape, where, weights, reduction)
+    keep, average = positions(shape, where, weights, reduction, of="probs")
     _values.within("probs", p, _values.UNIT, keep, axes)
     _values.within("labels", q, _values.UP, keep, axes)
     return average(_categorical_cross_entropy(p, q, keep, _clip(eps), axis=axes))

@@ -12,14 +12,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxent"
 # The walls: what each part of the house may import besides itself. A part is a folder,
 # or the files of the root; within a part imports go down too (no circle).
-GROUND = {"_types", "_errors", "_values", "_checks", "_options"}
+GROUND = {"_types", "_habits", "_errors", "_values", "_checks", "_options"}
 DOORS = "doors"
 WALLS = {
     "_types": set(),
-    "_errors": set(),
+    "_habits": set(),
+    "_errors": {"_habits"},
     "_values": {"_errors"},
-    "_checks": {"_types", "_errors", "_values"},
-    "_options": {"_types", "_errors", "_values", "_checks"},
+    "_checks": {"_types", "_habits", "_errors", "_values"},
+    "_options": {"_types", "_habits", "_errors", "_values", "_checks"},
     "_engine": GROUND,
     "_sampling": GROUND | {"_engine"},
     "_heads": GROUND | {"_engine"},

@@ -48,16 +48,16 @@ class Traced(NamedTuple):
 MISTAKES = [
     ("torch.cross_entropy", (X, Y[:3]), {}, ValueError, "target", "have shape (8,) (that of `input[:, 0]`)", "(3,)", "Give one class id per position."),
     ("torch.cross_entropy", (X, Y[:, None]), {}, ValueError, "target", "have shape (8,) (that of `input[:, 0]`)", "(8, 1)", "Reshape it: `target.reshape((8,))`."),
-    ("torch.cross_entropy", (X, X[:, 0]), {}, TypeError, "target", "be integers, to be class ids", "float32[8]", "Floats are probabilities, one a class; ids: `target.astype(int)`."),
+    ("torch.cross_entropy", (X, X[:, 0]), {}, TypeError, "target", "be integers, to be class ids", "float32[8]", "Floats are probabilities, one a class; ids: `target.astype(jnp.int32)`."),
     ("torch.cross_entropy", (X, X[:3]), {}, ValueError, "target", "have shape (8, 5) (that of `input`), to be probabilities", "(3, 5)", "Class ids are integers, of shape (8,)."),
     ("torch.cross_entropy", (X, X.astype(int)), {}, ValueError, "target", "have shape (8,) (that of `input[:, 0]`)", "(8, 5)", "Probabilities are floats: `target.astype(jnp.float32)`."),
-    ("torch.cross_entropy", (X, KEEP[:, 0]), {}, TypeError, "target", "be integer class ids", "bool[8]", "Cast ids: `target.astype(int)`."),
+    ("torch.cross_entropy", (X, KEEP[:, 0]), {}, TypeError, "target", "be integer class ids", "bool[8]", "Cast ids: `target.astype(jnp.int32)`."),
     ("torch.cross_entropy", (IMAGES, MAPS), {}, ValueError, "target", "have shape (2, 4, 4) (that of `input[:, 0]`)", "(2, 4, 3)", "Give one class id per position."),
     ("torch.cross_entropy", (X[0, 0], Y[0]), {}, ValueError, "input", "have an axis", "()", "It is a single number: add the axis of the classes."),
     ("torch.cross_entropy", (X, Y), {"weight": jnp.ones(8)}, ValueError, "weight", "have shape (5,), one weight a class", "(8,)", 'For weights of positions multiply the losses of reduction="none".'),
     ("torch.cross_entropy", (X, Y.astype("uint8")), {"ignore_index": -1}, ValueError, "ignore_index", "be an id that uint8 labels can be", "-1", "Cast `target` to a type that holds it."),
     ("torch.cross_entropy", (X, Y), {"ignore_index": "a"}, TypeError, "ignore_index", "be one integer", "'a'", "Pass an int; to ignore several ids, set them to it in `target`."),
-    ("torch.cross_entropy", (X, Y), {"ignore_index": Traced(1)}, TypeError, "ignore_index", "be one integer", "int32[]", "Pass an int; to ignore several ids, set them to it in `target`."),
+    ("torch.cross_entropy", (X, Y), {"ignore_index": Traced(1)}, TypeError, "ignore_index", "be one integer", "int32[]", 'Under `jax.jit` it is static: `static_argnames="ignore_index"`.'),
     ("torch.cross_entropy", (X, X), {"ignore_index": 0}, ValueError, "ignore_index", "be negative (off) where `target` holds probabilities", "0", "Zero the rows of `target` instead."),
     ("torch.cross_entropy", (X, Y), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'mean', 'sum'", "'average'", "There are no others."),
     ("torch.cross_entropy", (X, Y), {"label_smoothing": "0.1"}, TypeError, "label_smoothing", "be one real number", "'0.1'", "Pass a Python number, or a scalar such as a schedule's value."),
@@ -68,7 +68,7 @@ MISTAKES = [
     ("torch.kl_div", (X, X[:3]), {}, ValueError, "target", "broadcast against `input`, of shape (8, 5)", "(3, 5)", "Their axes must be equal or 1, counted from the last."),
     ("torch.linear_cross_entropy", (X, X[:7, :3], Y), {}, ValueError, "linear_weight", "have shape (C, 5), or (C, d1, ..., 5)", "(7, 3)", "Its last axis is that of `input`, as in `torch.nn.Linear`."),
     ("torch.linear_cross_entropy", (X, X, Y[:3]), {}, ValueError, "target", "have shape (8,) (that of the logits without their classes)", "(3,)", "Give one class id per position."),
-    ("torch.linear_cross_entropy", (X, X, X[:, 0]), {}, TypeError, "target", "be integers, to be class ids", "float32[8]", "Floats are probabilities, one a class; ids: `target.astype(int)`."),
+    ("torch.linear_cross_entropy", (X, X, X[:, 0]), {}, TypeError, "target", "be integers, to be class ids", "float32[8]", "Floats are probabilities, one a class; ids: `target.astype(jnp.int32)`."),
     ("torch.linear_cross_entropy", (X, X, X), {}, ValueError, "target", "have shape (8, 8) (that of the logits), to be probabilities", "(8, 5)", "Class ids are integers, of shape (8,)."),
     ("torch.linear_cross_entropy", (X, X, Y), {"linear_bias": X[0]}, ValueError, "linear_bias", "have shape (8,) (that of `linear_weight[..., 0]`)", "(5,)", "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."),
     ("torch.CrossEntropyLoss", (X, Y[:3]), {}, ValueError, "target", "have shape (8,) (that of `input[:, 0]`)", "(3,)", "Give one class id per position."),
@@ -111,7 +111,7 @@ MISTAKES = [
     ("keras.categorical_crossentropy", (X[:3], X), {}, ValueError, "y_true", "have shape (8, 5) (that of `y_pred`)", "(3, 5)", "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."),
     ("keras.categorical_crossentropy", (X, X), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "It is the share of the uniform distribution; 0 is off."),
     ("keras.binary_crossentropy", (X, X), {"axis": 5}, ValueError, "axis", "name axes of `y_pred`, of shape (8, 5), each once", "5", "-1 is the last axis."),
-    ("keras.binary_crossentropy", (X, X), {"from_logits": Traced(True)}, TypeError, "from_logits", "be True or False", "bool[]", "It is fixed when the call is traced."),
+    ("keras.binary_crossentropy", (X, X), {"from_logits": Traced(True)}, TypeError, "from_logits", "be True or False", "bool[]", 'Under `jax.jit` it is static: `static_argnames="from_logits"`.'),
     ("keras.sparse_categorical_crossentropy", (Y, X), {"axis": 0}, ValueError, "axis", "be the last axis", "0", "Move the classes there: `jnp.moveaxis`."),
     ("keras.sparse_categorical_crossentropy", (X, X), {}, ValueError, "y_true", "have shape (8,) (`y_pred` without the class axis)", "(8, 5)", "For class probabilities use `jaxent.compat.keras.categorical_crossentropy`."),
     ("keras.sparse_categorical_crossentropy", (Y.astype("uint8"), X), {"ignore_class": -1}, ValueError, "ignore_class", "be an id that uint8 labels can be", "-1", "Cast `y_true` to a type that holds it."),
@@ -155,6 +155,11 @@ MISTAKES = [
     ("optax.softmax_cross_entropy_with_integer_labels", (Y, X), {}, TypeError, "logits", "be real floats", "int32[8]", "The floats are `labels`: swap the two."),
     ("optax.sigmoid_binary_cross_entropy", (KEEP, X), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "The floats are `labels`: swap the two."),
     ("tensorflow.sampled_softmax_loss", (X, BIAS, X, IDS), DRAW, TypeError, "inputs", "be real floats", "int32[8, 1]", "The floats are `labels`: swap the two."),
+    # axes in another order
+    ("torch.cross_entropy", (jnp.zeros((2, 4, 4, 3)), jnp.zeros((2, 4, 4), int)), {}, ValueError, "target", "have shape (2, 4, 3) (that of `input[:, 0]`)", "(2, 4, 4)", "Classes are axis 1: `jnp.moveaxis(input, -1, 1)`."),
+    ("torch.nll_loss", (jnp.zeros((2, 7, 5)), jnp.zeros((5, 2), int)), {}, ValueError, "target", "have shape (2, 5) (that of `input[:, 0]`)", "(5, 2)", "Transpose it: `target.T`."),
+    ("torch.cross_entropy", (X, [0.0] * 8), {}, TypeError, "target", "be integers, to be class ids", "float32[8]", "Floats are probabilities, one a class; ids: `jnp.asarray(target, jnp.int32)`."),
+    ("torch.cross_entropy", (X, Y), {"reduction": "elementwise_mean"}, ValueError, "reduction", "be one of 'none', 'mean', 'sum'", "'elementwise_mean'", "Did you mean 'mean'?"),
 ]
 # More of them, which keep the rules below.
 MORE = [
@@ -337,11 +342,6 @@ def arguments(call):
     return fields | {*late.parameters}
 
 
-def inner_arguments():
-    """Those of jaxent's own functions."""
-    doors = (
-        f
-        for f in vars(jaxent).values()
 @pytest.mark.parametrize(
     ("call", "args", "then"),
     [
@@ -361,6 +361,11 @@ def test_an_object_is_made_of_options_and_not_of_arrays(call, args, then):
     assert str(error.value) == f"`jaxent.compat.{call}(...)` {must} {remedy}"
 
 
+def inner_arguments():
+    """Those of jaxent's own functions."""
+    doors = (
+        f
+        for f in vars(jaxent).values()
         if inspect.isfunction(f) and f.__name__[0] != "_"
     )
     return {name for f in doors for name in inspect.signature(f).parameters}

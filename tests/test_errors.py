@@ -52,6 +52,13 @@ OF_ROWS = (
 VALUES_FIRST = (
     "The floats are `ids`: swap the two; `jax.lax.top_k` returns values first."
 )
+EACH = "For one a position divide the logits, or a head's activations, by `temperature[..., None]`."
+OF_LOGITS = "jaxent.softmax_cross_entropy(hidden @ classifier.T, labels)"
+FIRST = "It comes first: `linear_softmax_loss(lambda s: s.nll, hidden, ...)`."
+DRAW_THEM = (
+    "Draw them: `candidates=jaxent.samplers.log_uniform(key, labels, num_sampled=n, "
+    "num_classes=V)`."
+)
 SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 
 # What is called, with what; the argument named, what it must be, what it got, and
@@ -59,10 +66,15 @@ SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 # fmt: off
 MISTAKES = [
     # labels
-    (IDS, (X, jnp.zeros(8)), {}, TypeError, "labels", "be integer class ids", "float32[8]", "Cast ids with `.astype(jnp.int32)`."),
+    (IDS, (X, jnp.zeros(8)), {}, TypeError, "labels", "be integer class ids", "float32[8]", "Cast ids: `labels.astype(jnp.int32)`."),
     (IDS, (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
     (IDS, (X, X.astype(int)), {}, ValueError, "labels", PER_LABEL, "(8, 5)", PROBABILITIES),
     (IDS, (X, Y[:, None]), {}, ValueError, "labels", PER_LABEL, "(8, 1)", "Drop the last axis: `labels[..., 0]`."),
+    (IDS, (X, Y[:5]), {}, ValueError, "labels", PER_LABEL, "(5,)", "Give one class id per position; if axis 0 has the classes, pass `axis=0`."),
+    (IDS, (MAPS[0], MAPS[0, :, :, 0].T.astype(int)), {}, ValueError, "labels", "have shape (3, 4) (the logits' without the class axis)", "(4, 3)", "Transpose them: `labels.T`."),
+    (IDS, (MAPS, MAPS[0, :, :, :2].astype(int)), {}, ValueError, "labels", "have shape (2, 3, 4) (the logits' without the class axis)", "(3, 4, 2)", "Transpose them: `jnp.transpose(labels, (2, 0, 1))`."),
+    (IDS, (X, [0.0] * 8), {}, TypeError, "labels", "be integer class ids", "float32[8]", "Cast ids: `jnp.asarray(labels, jnp.int32)`."),
+    (IDS, ([[0, 1]], Y[:1]), {}, TypeError, "logits", "be real floats", "int32[1, 2]", "Cast it: `jnp.asarray(logits, jnp.float32)`."),
     (IDS, (X, Y[:4]), {}, ValueError, "labels", PER_LABEL, "(4,)", "Give one class id per position."),
     (DENSE, (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", f"For class ids write `jaxent.{IDS}(logits, labels)`."),
     (DENSE, (X, Y[:, None]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", f"For class ids write `jaxent.{IDS}(logits, labels[..., 0])`."),
@@ -76,6 +88,7 @@ MISTAKES = [
     (MULTILABEL, (X, X, jnp.eye(8, dtype=int).tolist()), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
     (MULTILABEL, (X, X, jnp.zeros((8, 3))), {}, TypeError, "labels", "be integers", "float32[8, 3]", "Cast it: `labels.astype(jnp.int32)`."),
     (DENSE, (X, X[:, :4]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 4)", RESHAPE),
+    (DENSE, (X, X.T), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(5, 8)", "If meant, transpose it: `labels.T`."),
     (DENSE, (X, X.astype(complex)), {}, TypeError, "labels", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", "Nothing is broadcast. If meant: `jnp.broadcast_to(labels, (8, 5))`."),
     (BINARY, (X[:, :1], jnp.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
@@ -109,7 +122,13 @@ MISTAKES = [
     (IDS, (X, Y), {"where": X[:, 0]}, TypeError, "where", "be booleans, True to keep", "float32[8]", "Write `where != 0`; " + WEIGHTS),
     (IDS, (X, Y), {"class_where": KEEP}, ValueError, "class_where", "broadcast to the logits' shape (8, 5)", "(8,)", "It says which classes are allowed; positions to keep are `where`."),
     (IDS, (X, Y), {"class_where": Y[:5]}, TypeError, "class_where", "be booleans, True to keep", "int32[5]", "Write `class_where != 0`; " + WEIGHTS),
-    ("kl_divergence", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "It says which positions to keep, one boolean each."),
+    ("kl_divergence", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To leave classes out write `jnp.where(where, log_predictions, -jnp.inf)` and `jnp.where(where, targets, 0)`."),
+    ("kl_divergence_with_log_targets", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To leave classes out write `jnp.where(where, log_predictions, -jnp.inf)` and `jnp.where(where, log_targets, -jnp.inf)`."),
+    ("kl_divergence_from_logits", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To leave classes out write `jnp.where(where, p_logits, -jnp.inf)` and `jnp.where(where, q_logits, -jnp.inf)`."),
+    ("kl_divergence_from_top_k", (X, Y[:, None], X[:, :1]), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To leave classes out write `jnp.where(where, logits, -jnp.inf)`."),
+    ("entropy", (X,), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To leave classes out write `jnp.where(where, probs, 0)`."),
+    ("js_divergence", (X, X), {"where": X == 0}, ValueError, "where", "have shape (8,) (that of the result)", "(8, 5)", "To leave classes out write `jnp.where(where, p, 0)` and `jnp.where(where, q, 0)`."),
+    (IDS, (MAPS[0], MAPS[0, :, :, 0].astype(int)), {"where": MAPS[0, :, :, 0].T == 0}, ValueError, "where", "have shape (3, 4) (that of the result)", "(4, 3)", "Transpose it: `where.T`."),
     # axes
     (IDS, (X, Y), {"axis": 2}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "2", LAST),
     (IDS, (X, Y), {"axis": (0, -2)}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "(0, -2)", LAST),
@@ -124,11 +143,13 @@ MISTAKES = [
     (IDS, (X, Y), {"z_loss": -0.5}, ValueError, "z_loss", "be from 0 up", "-0.5", "It is the weight of a penalty; 0 is off."),
     (IDS, (X, Y), {"z_loss": float("nan")}, ValueError, "z_loss", "be from 0 up", "nan", "It is the weight of a penalty; 0 is off."),
     (IDS, (X, Y), {"z_loss": "1e-4"}, TypeError, "z_loss", "be one real number", "'1e-4'", SCALAR),
-    (IDS, (X, Y), {"class_weights": jnp.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
+    (IDS, (X, Y), {"class_weights": jnp.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions are `weights`."),
     (IDS, (X, Y), {"ignore_index": True}, TypeError, "ignore_index", "be one integer", "True", "Pass an int, such as -100; for several, `where` takes any mask."),
     (IDS, (X, Y.astype("uint8")), {"ignore_index": -1}, ValueError, "ignore_index", "be an id that uint8 labels can be", "-1", HELD),
     (FUSED, (X, X, Y), {"ignore_index": 2**40}, ValueError, "ignore_index", "be an id that int32 labels can be", str(2**40), HELD),
     (IDS, (X, Y), {"ignore_index": -100.0}, TypeError, "ignore_index", "be one integer", "-100.0", "Pass an int, such as -100; for several, `where` takes any mask."),
+    (IDS, (X, Y), {"temperature": X[:, 0]}, TypeError, "temperature", "be one real number", "float32[8]", EACH),
+    (FUSED, (X, X, Y), {"temperature": X[:, 0]}, TypeError, "temperature", "be one real number", "float32[8]", EACH),
     ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", "It is an exponent of 1 − p: 0 is cross-entropy."),
     ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", "It goes from cross-entropy, near 0, to the mean absolute error, 1."),
     ("poly_loss_cross_entropy", (X, X), {"epsilon": -2}, ValueError, "epsilon", "be from -1 up", "-2", "Below −1 the loss would fall as the probability does."),
@@ -147,6 +168,8 @@ MISTAKES = [
     # fused heads
     (FUSED, (X, X.T, Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
     (FUSED, (X, X[:, :4], Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(8, 4)", "The last axis of `hidden`, of shape (8, 5), is d."),
+    (FUSED, (X, X, jnp.zeros((8, 8))), {}, TypeError, "labels", "be integer class ids", "float32[8, 8]", f"For class probabilities use `{OF_LOGITS}`."),
+    (FUSED, (X, X, jnp.zeros((8, 8), int)), {}, ValueError, "labels", PER_LABEL, "(8, 8)", f"For class probabilities use `{OF_LOGITS}`."),
     (FUSED, (X, X, Y[:3]), {}, ValueError, "labels", PER_LABEL, "(3,)", "Give one class id per position."),
     (FUSED, (X, X, Y), {"bias": X[0]}, ValueError, "bias", "have shape (8,) (that of `classifier[:, 0]`)", "(5,)", RESHAPE),
     (FUSED, (X, X, Y), {"softcap": 0}, ValueError, "softcap", "be above 0", "0", "Logits are kept between −softcap and softcap; None is off."),
@@ -161,7 +184,9 @@ MISTAKES = [
     (FUSED, (X, X, Y), TPU | {"memory": "65MiB"}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "65MiB", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
     (FUSED, (X, X, Y), TPU | {"memory": 2**19}, ValueError, "memory", "be from 917504 to 67108864 bytes of VMEM, for d = 5", "524288", 'With implementation="pallas_tpu" it is for the tiles of one core.'),
     (FUSED, (WIDE, WIDE, Y), TPU, ValueError, "hidden", "have rows that fit, 128 of each matrix, in 67108864 bytes of VMEM", "(8, 65536)", 'Use implementation="xla".'),
-    (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions go to `jaxent.reduce(weights=...)`."),
+    (FUSED, (X, X, Y), {"class_weights": X[0]}, ValueError, "class_weights", "have shape (8,), one weight a class", "(5,)", "Weights of positions are `weights`."),
+    ("linear_softmax_loss", (X, X, Y), {}, TypeError, "function", "be a function of `SoftmaxStatistics`", "float32[8, 5]", FIRST),
+    ("linear_softmax_loss", (X, X, Y, Y), {}, TypeError, "function", "be a function of `SoftmaxStatistics`", "float32[8, 5]", FIRST),
     ("linear_softmax_loss", (lambda s: s.nll.sum(), X, X, Y), {}, ValueError, "function", "return one float for each position, here of shape (131,)", "float32[]", "Reductions are the business of `reduction`; more goes by `has_aux`."),
     ("linear_softmax_loss", (lambda s: (s.nll, s.nll.sum()), X, X, Y), {"has_aux": True}, ValueError, "function", "return aux of each position, here of shape (131, ...)", "()", "Reduce it outside, where all positions are."),
     ("linear_softmax_loss", (lambda s: s.nll, X, X, Y), {"has_aux": True}, ValueError, "function", "return (losses, aux) with has_aux=True", "one array", "Return both, or leave has_aux out."),
@@ -176,6 +201,8 @@ MISTAKES = [
     ("linear_kl_divergence", (X, X, X, X[:4]), {}, ValueError, "teacher_classifier", "have the student's 8 classes", "(4, 5)", "Both heads score the same vocabulary."),
     ("linear_kl_divergence", (X, X, X, X), {"temperature": 0.0}, ValueError, "temperature", "be above 0", "0.0", "Logits are divided by it; 1 is off."),
     # samplers
+    *((f"samplers.{name}", (0, Y), DRAW | more, TypeError, "key", "be one JAX random key", "0", "Pass a key such as `jax.random.key(0)`.")
+      for name, more in [("uniform", {}), ("log_uniform", {}), ("learned_unigram", {}), ("fixed_unigram", {"weights": Y[:5]})]),
     ("samplers.uniform", (KEY, X), DRAW, TypeError, "labels", "be integers", "float32[8, 5]", "Cast it: `labels.astype(jnp.int32)`."),
     ("samplers.uniform", (KEY, Y), DRAW | {"num_sampled": 6}, ValueError, "num_sampled", "be at most 5, the classes there are to draw", "6", "Draw fewer, or with unique=False."),
     ("samplers.log_uniform", (KEY, Y), DRAW | {"num_sampled": 0}, ValueError, "num_sampled", "be from 1 up", "0", "It is a size."),
@@ -201,11 +228,12 @@ MISTAKES = [
     ("nce_loss", (X, X, Y), {"candidates": DRAWN, "where": KEEP[:3]}, ValueError, "where", "have shape (8,) (that of the result)", "(3,)", "It says which positions to keep, one boolean each."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 3}, ValueError, "num_resampled", "be below 3, the number of candidates", "3", "To keep all use `sampled_softmax_cross_entropy`."),
     (RANKED, (X, X, Y), {"candidates": DRAWN, "num_resampled": 2, "temperature": 0}, ValueError, "temperature", "be above 0", "0", "Logits are divided by it; 1 is off."),
-    *((f"samplers.{name}", (0, Y), DRAW | more, TypeError, "key", "be one JAX random key", "0", "Pass a key such as `jax.random.key(0)`.")
-      for name, more in [("uniform", {}), ("log_uniform", {}), ("learned_unigram", {}), ("fixed_unigram", {"weights": Y[:5]})]),
     # the habits of other frameworks
     (IDS, (X, Y, -1), {}, TypeError, "", "be called with 2 arguments by position", "3", f"Options go by name: write `(logits, labels, axis=-1)`. {TAKES}"),
     (IDS, (X, Y, -1, X == 0), {}, TypeError, "", "be called with 2 arguments by position", "4", f"Options go by name: write `(logits, labels, axis=-1, where=...)`. {TAKES}"),
+    (IDS, (X, Y, "mean"), {}, TypeError, "", "be called with 2 arguments by position", "3", f'Options go by name: write `(logits, labels, reduction="mean")`. {TAKES}'),
+    ("reduce", (X, "mean"), {}, TypeError, "", "be called with 1 argument by position", "2", 'Options go by name: write `(values, reduction="mean")`. It takes values; by name where, weights, reduction, axis, axis_name, segment_ids, num_segments.'),
+    ("perplexity", (X, X), {}, TypeError, "", "be called with 1 argument by position", "2", "It takes mean_nll."),
     (IDS, (X, Y, X[0]), {}, TypeError, "", "be called with 2 arguments by position", "3", f"Options go by name, such as `axis=`. {TAKES}"),
     (IDS, (X, Y), {"weight": X[0]}, TypeError, "weight", "be an argument it has", "float32[5]", f"Did you mean `class_weights`? {TAKES}"),
     (IDS, (X, Y), {"sample_weight": X[:, 0]}, TypeError, "sample_weight", "be an argument it has", "float32[8]", f"Did you mean `weights`? {TAKES}"),
@@ -215,6 +243,21 @@ MISTAKES = [
     (IDS, (X,), {"y_true": Y}, TypeError, "y_true", "be an argument it has", "int32[8]", f"Did you mean `labels`? {TAKES}"),
     ("binary_cross_entropy", (X, X), {"from_logits": True}, TypeError, "from_logits", "be an argument it has", "True", "Losses of logits have names of their own, such as `sigmoid_binary_cross_entropy` and `softmax_cross_entropy`."),
     ("kl_divergence", (X, X), {"log_target": True}, TypeError, "log_target", "be an argument it has", "True", "Its name says it: `kl_divergence_with_log_targets`."),
+    ("softmax_focal_loss", (X, Y), {"alpha": 0.25}, TypeError, "alpha", "be an argument it has", "0.25", "The paper's α is `class_weights`, one a class."),
+    (DENSE, (X, X), {"ignore_index": -100}, TypeError, "ignore_index", "be an argument it has", "-100", "Drop positions by a mask: `where=ids != -100`."),
+    (FUSED, (X, X, Y), {"chunk_size": 128}, TypeError, "chunk_size", "be an argument it has", "128", 'A chunk is what fits: write `memory="256MB"`.'),
+    (SAMPLED, (X, X, Y), {"num_sampled": 3}, TypeError, "num_sampled", "be an argument it has", "3", DRAW_THEM),
+    (SAMPLED, (X, X, Y), {}, TypeError, "candidates", "be given", "nothing", DRAW_THEM),
+    ("next_token_labels", (Y,), {"pad_id": 0}, TypeError, "pad_id", "be an argument it has", "0", "Write `where=tokens != 0`."),
+    ("next_token_labels", (Y,), {"ignore_index": -1}, TypeError, "ignore_index", "be an argument it has", "-1", "Write `where=tokens != -1`."),
+    ("kl_divergence_from_logits", (X, X), {"T": 2.0}, TypeError, "T", "be an argument it has", "2.0", "Did you mean `temperature`? It takes p_logits, q_logits; by name axis, base, temperature, where, weights, reduction, vocab_axis_name."),
+    ("perplexity", (), {"losses": X}, TypeError, "losses", "be an argument it has", "float32[8, 5]", "It is of their mean: `jnp.mean(losses)`."),
+    ("smooth_labels", (X,), {"label_smoothing": 0.1}, TypeError, "label_smoothing", "be an argument it has", "0.1", "Write `smooth_labels(labels, 0.1)`."),
+    ("entropy_from_logits", (X,), {"class_where": X == 0}, TypeError, "class_where", "be an argument it has", "bool[8, 5]", "To leave classes out write `jnp.where(class_where, logits, -jnp.inf)`."),
+    ("js_divergence_from_logits", (X, X), {"class_where": X == 0}, TypeError, "class_where", "be an argument it has", "bool[8, 5]", "To leave classes out write `jnp.where(class_where, p_logits, -jnp.inf)` and `jnp.where(class_where, q_logits, -jnp.inf)`."),
+    (FUSED, (X, X, Y), {"class_where": KEEP}, TypeError, "class_where", "be an argument it has", "bool[8]", "Write `bias=jnp.where(class_where, 0.0, -jnp.inf)`, one a class."),
+    ("linear_js_divergence", (X, X, X, X), {"class_where": KEEP}, TypeError, "class_where", "be an argument it has", "bool[8]", "Write `student_bias=jnp.where(class_where, 0.0, -jnp.inf)`, and `teacher_bias` so too."),
+    (IDS, (X, Y), {"reduction": "elementwise_mean"}, ValueError, "reduction", f"be one of {REDUCTIONS}", "'elementwise_mean'", "Did you mean 'mean'?"),
     ("kl_divergence", (X, X), {"reduction": "batchmean"}, ValueError, "reduction", f"be one of {REDUCTIONS}", "'batchmean'", "Did you mean 'batch_mean'?"),
     (IDS, (X, Y), {"reduction": None}, ValueError, "reduction", f"be one of {REDUCTIONS}", "None", "Did you mean 'none'?"),
     (DENSE, (X, X[:1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(1, 5)", "Nothing is broadcast. If meant: `jnp.broadcast_to(labels, (8, 5))`."),
@@ -234,7 +277,7 @@ MISTAKES = [
     ("next_token_labels", (Y,), {"segment_ids": Y[:3]}, ValueError, "segment_ids", "have shape (8,) (that of `tokens`)", "(3,)", RESHAPE),
     ("smooth_labels", (X, -0.1), {}, ValueError, "alpha", "be from 0 to 1", "-0.1", "It is a share: of the positives, or of the uniform distribution."),
     ("smooth_labels", (Y, 0.1), {}, TypeError, "labels", "be weights of the classes, no ids", "int32[8]", "For class ids write `jax.nn.one_hot(labels, V)`, or `label_smoothing=` of the loss."),
-    ("perplexity", (2,), {}, TypeError, "mean_nll", "be real floats", "int32[]", "Cast it: `mean_nll.astype(jnp.float32)`."),
+    ("perplexity", (2,), {}, TypeError, "mean_nll", "be real floats", "int32[]", "Cast it: `jnp.asarray(mean_nll, jnp.float32)`."),
     ("bits_per_byte", (jnp.ones(3), 7), {}, ValueError, "num_bytes", "have shape (3,) (that of `total_nll`)", "()", RESHAPE),
 ]
 # fmt: on
@@ -274,6 +317,47 @@ def test_mistakes_are_found_while_tracing(transform, labels, got):
         transform(getattr(jaxent, IDS))(X, labels)
     remedy = "Drop the last axis: `labels[..., 0]`."
     assert str(error.value) == message(IDS, "labels", must, got, remedy)
+
+
+@pytest.mark.parametrize(
+    ("option", "x", "must", "got"),
+    [
+        ("axis", -1, "be an int or a tuple of ints", "int32[]"),
+        ("ignore_index", -1, "be one integer", "int32[]"),
+    ],
+)
+def test_what_jit_takes_for_an_array_is_static(option, x, must, got):
+    with pytest.raises(TypeError, match=option) as error:
+        jax.jit(getattr(jaxent, IDS))(X, Y, **{option: x})
+    remedy = f'Under `jax.jit` it is static: `static_argnames="{option}"`.'
+    assert str(error.value) == message(IDS, option, must, got, remedy)
+
+
+@pytest.mark.parametrize(
+    ("measure", "args", "fills"),
+    [
+        ("kl_divergence", (jnp.log, None), (-jnp.inf, 0)),
+        ("kl_divergence_with_log_targets", (jnp.log, jnp.log), (-jnp.inf, -jnp.inf)),
+        ("generalized_kl_divergence", (jnp.log, None), (-jnp.inf, 0)),
+        ("kl_divergence_from_logits", (jnp.log, jnp.log), (-jnp.inf, -jnp.inf)),
+        ("cross_entropy_from_logits", (jnp.log, jnp.log), (-jnp.inf, -jnp.inf)),
+        ("js_divergence_from_logits", (jnp.log, jnp.log), (-jnp.inf, -jnp.inf)),
+        ("cross_entropy", (None, None), (0, 0)),
+        ("js_divergence", (None, None), (0, 0)),
+        ("entropy", (None,), (0,)),
+        ("entropy_from_logits", (jnp.log,), (-jnp.inf,)),
+    ],
+)
+def test_classes_left_out_as_the_answer_says_leave_the_measure_of_the_others(
+    measure, args, fills
+):
+    rows = (jnp.array([0.1, 0.2, 0.3, 0.4]), jnp.array([0.3, 0.3, 0.2, 0.2]))
+    given = [x if f is None else f(x) for f, x in zip(args, rows, strict=False)]
+    keep = jnp.array([True, False, True, True])
+    filled = [jnp.where(keep, x, n) for x, n in zip(given, fills, strict=True)]
+    loss = getattr(jaxent, measure)
+    others = loss(*(x[keep] for x in given))
+    np.testing.assert_allclose(loss(*filled), others, rtol=1e-6)
 
 
 def test_a_kernel_takes_no_traced_softcap():

@@ -7,6 +7,7 @@ of arrays are in `_values`.
 
 from .arrays import (
     array,
+    cast,
     floats,
     integers,
     mask,
@@ -34,6 +35,7 @@ from .shapes import (
     positions,
     repeated,
     same_shape,
+    transposed,
     without_last,
 )
 
@@ -41,6 +43,7 @@ __all__ = [
     "array",
     "axes",
     "broadcastable",
+    "cast",
     "class_axes",
     "class_ids",
     "classes",
@@ -61,6 +64,7 @@ __all__ = [
     "repeated",
     "same_shape",
     "segment_ids",
+    "transposed",
     "weights",
     "without_last",
 ]

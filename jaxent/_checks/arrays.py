@@ -38,24 +38,31 @@ def _narrowed(x: ArrayLike) -> ArrayLike:
     return np.clip(wide, limits.min, limits.max)
 
 
+def cast(argument: str, x: ArrayLike, dtype: str) -> str:
+    """The line that casts what was given; a list, or a number, is no array yet."""
+    if hasattr(x, "astype"):
+        return f"`{argument}.astype(jnp.{dtype})`"
+    return f"`jnp.asarray({argument}, jnp.{dtype})`"
+
+
 REAL = "Take `.real`, or `jnp.abs` of it."
 
 
 def floats(argument: str, x: ArrayLike) -> Array:
-    x = array(argument, x)
+    given, x = x, array(argument, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        cast = f"Cast it: `{argument}.astype(jnp.float32)`."
+        remedy = f"Cast it: {cast(argument, given, 'float32')}."
         if argument in ("hidden", "classifier"):
-            cast += " Class ids are `labels`, after `hidden` and `classifier`."
-        remedy = REAL if jnp.issubdtype(x.dtype, jnp.complexfloating) else cast
+            remedy += " Class ids are `labels`, after `hidden` and `classifier`."
+        remedy = REAL if jnp.issubdtype(x.dtype, jnp.complexfloating) else remedy
         fail(TypeError, argument, "be real floats", x, remedy)
     return x
 
 
 def integers(argument: str, x: ArrayLike) -> Array:
-    x = array(argument, x)
+    given, x = x, array(argument, x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
-        remedy = f"Cast it: `{argument}.astype(jnp.int32)`."
+        remedy = f"Cast it: {cast(argument, given, 'int32')}."
         fail(TypeError, argument, "be integers", x, remedy)
     return x
 

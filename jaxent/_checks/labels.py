@@ -7,8 +7,8 @@ from jax.typing import ArrayLike
 
 from .._errors import fail
 from .._types import Shape
-from .arrays import array, floats, weights
-from .shapes import same_shape
+from .arrays import array, cast, floats, weights
+from .shapes import same_shape, transposed
 
 
 def class_ids(
@@ -18,15 +18,17 @@ def class_ids(
     name: str = "the logits'",
     *,
     movable: bool = False,
+    soft: str = "jaxent.softmax_cross_entropy",
 ) -> Array:
     """Integer labels of the given shape; `full` is that of what is called `name`.
 
-    `movable`: the call has an `axis` to say where the classes are.
+    `movable`: the call has an `axis` to say where the classes are. `soft` is the loss
+    that takes class probabilities.
     """
-    labels = array("labels", labels)
-    one_hot = "For class probabilities use `jaxent.softmax_cross_entropy`."
+    given, labels = labels, array("labels", labels)
+    one_hot = f"For class probabilities use `{soft}`."
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        remedy = "Cast ids with `.astype(jnp.int32)`."
+        remedy = f"Cast ids: {cast('labels', given, 'int32')}."
         remedy = one_hot if labels.shape == full else remedy
         fail(TypeError, "labels", "be integer class ids", labels, remedy)
     if labels.shape != shape:
@@ -35,8 +37,12 @@ def class_ids(
             remedy = "Drop the last axis: `labels[..., 0]`."
         without = (full[:k] + full[k + 1 :] for k in range(len(full)))
         fitting = [k for k, s in enumerate(without) if s == labels.shape]
+        if transposed("labels", labels, shape):
+            remedy = f"Transpose them: {transposed('labels', labels, shape)}."
         if movable and fitting:
-            remedy = f"If axis {fitting[0]} has the classes, pass `axis={fitting[0]}`."
+            where = f"f axis {fitting[0]} has the classes, pass `axis={fitting[0]}`."
+            # One axis of ids is more likely too short or too long.
+            remedy = f"{remedy[:-1]}; i{where}" if labels.ndim == 1 else f"I{where}"
         must = f"have shape {shape} ({name} without the class axis)"
         fail(ValueError, "labels", must, labels.shape, remedy)
     return labels
@@ -83,7 +89,7 @@ def whole(x: Array) -> bool:
 def per_class(
     x: ArrayLike | None,
     count: int,
-    remedy: str = "Weights of positions go to `jaxent.reduce(weights=...)`.",
+    remedy: str = "Weights of positions are `weights`.",
 ) -> Array | None:
     if x is None:
         return None

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an array is shaped: as another is, along which axes, or broadcast to it."""
 
+import itertools
 import operator
 from typing import SupportsIndex
 
 from jax import Array
 from jax.typing import ArrayLike
 
-from .._errors import fail, shown
+from .._errors import fail, shown, static, traced
+from .._habits import left_out
 from .._types import Axis, Shape
 from .arrays import mask, weights
 
@@ -20,6 +22,8 @@ def same_shape(argument: str, x: Array, shape: Shape, like: str):
         remedy = "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."
         if repeated(argument, x, shape):
             remedy = f"Nothing is broadcast. If meant: {repeated(argument, x, shape)}."
+        elif transposed(argument, x, shape):
+            remedy = f"If meant, transpose it: {transposed(argument, x, shape)}."
         if x.shape == (*shape, 1):
             remedy = f"Drop its last axis: {without_last(argument, x)}."
         elif shape == (*x.shape, 1) and like.isidentifier():
@@ -36,6 +40,15 @@ def repeated(argument: str, x: Array, shape: Shape) -> str | None:
     return None
 
 
+def transposed(argument: str, x: Array, shape: Shape) -> str | None:
+    """How to write an array with its axes in the order of the shape, if it has them."""
+    if x.ndim != len(shape) or sorted(x.shape) != sorted(shape) or x.ndim > 4:
+        return None
+    orders = itertools.permutations(range(x.ndim))
+    order = next(o for o in orders if tuple(x.shape[a] for a in o) == shape)
+    return f"`{argument}.T`" if x.ndim == 2 else f"`jnp.transpose({argument}, {order})`"
+
+
 def without_last(argument: str, x: Array) -> str:
     """How to write an array without its last axis, of length 1."""
     return f"`{argument}[{':' if x.ndim == 2 else '...'}, 0]`"
@@ -47,6 +60,7 @@ def axes(axis: Axis, argument: str, x: Array) -> Shape:
     known = [a for a in given if a is not None]
     last = "-1 is the last axis."
     if len(known) < len(given):
+        last = static("axis") if traced(axis) else last
         fail(TypeError, "axis", "be an int or a tuple of ints", shown(axis), last)
     found = tuple(a % max(x.ndim, 1) for a in known)
     inside = all(-x.ndim <= a < x.ndim for a in known)
@@ -81,8 +95,13 @@ def class_axes(axis: Axis, argument: str, x: Array) -> tuple[Shape, Shape]:
     return found, tuple(n for a, n in enumerate(x.shape) if a not in found)
 
 
-def positions(where: ArrayLike | None, shape: Shape, full: Shape = ()) -> Array | None:
-    """`where`, a mask of the result's shape; that of the logits is a likely mistake."""
+def positions(
+    where: ArrayLike | None, shape: Shape, full: Shape = (), of: str = ""
+) -> Array | None:
+    """`where`, a mask of the result's shape; that of the logits is a likely mistake.
+
+    Classes are then chosen by `class_where`, or in the distributions that `of` names.
+    """
     if where is None:
         return None
     where = mask("where", where)
@@ -94,6 +113,10 @@ def positions(where: ArrayLike | None, shape: Shape, full: Shape = ()) -> Array 
             remedy = f"Repeat it: {repeated('where', where, shape)}."
         elif len(shape) < where.ndim == len(full):
             remedy = "To choose classes, not positions, use `class_where`."
+        elif len(shape) < where.ndim and of:
+            remedy = left_out("where", of.split()) or remedy
+        elif transposed("where", where, shape):
+            remedy = f"Transpose it: {transposed('where', where, shape)}."
         must = f"have shape {shape} (that of the result)"
         fail(ValueError, "where", must, where.shape, remedy)
     return where

@@ -41,12 +41,13 @@ def positions(
     full: Shape = (),
     labels: Array | None = None,
     ignore_index: int | None = None,
+    of: str = "",
 ) -> tuple[Array | None, Average]:
     """Which positions are looked at, and how one value of each is reduced.
 
-    `full` is the shape of the logits.
+    `full` is the shape of the logits; without `class_where`, `of` names distributions.
     """
-    keep = _checks.positions(where, shape, full)
+    keep = _checks.positions(where, shape, full, of)
     how = _options.reduction(reduction, shape)
     if weights is None and how == "none":
         return keep, lambda values: values

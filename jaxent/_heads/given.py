@@ -73,7 +73,8 @@ def given_head(
     index = _options.ignored(ignore_index)
     if labels is not None:
         full = (*batch, heads[0].classifier.shape[0])
-        labels = _checks.class_ids(labels, batch, full)
+        soft = "jaxent.softmax_cross_entropy(hidden @ classifier.T, labels)"
+        labels = _checks.class_ids(labels, batch, full, soft=soft)
         _options.heeded(index, labels)
     where = _checks.positions(where, batch)
     if weights is not None:

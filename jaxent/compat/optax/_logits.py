@@ -178,7 +178,9 @@ def _ids(labels: ArrayLike, x: Array, axes: Shape) -> Array:
     whole = y.shape == x.shape
     soft = "For class probabilities use `jaxent.compat.optax.softmax_cross_entropy`."
     if not jnp.issubdtype(y.dtype, jnp.integer):
-        remedy = soft if whole else "Cast ids: `labels.astype(jnp.int32)`."
+        remedy = (
+            soft if whole else f"Cast ids: {_checks.cast('labels', labels, 'int32')}."
+        )
         fail(TypeError, "labels", "be integer class ids", y, remedy)
     if not _checks.meets(y.shape, positions):
         remedy = soft if whole else "Give one class id per position."

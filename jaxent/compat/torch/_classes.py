@@ -171,7 +171,7 @@ def linear_cross_entropy(
     full = (*x.shape[:-1], *kernel.shape[:-1])
     fused = kernel.ndim == 2 and not jnp.issubdtype(y.dtype, jnp.floating)
     axis = len(full) - 1 if fused else min(1, len(full) - 1)
-    _target(y, full, axis, ("the logits without their classes", "the logits"))
+    _target(target, full, axis, ("the logits without their classes", "the logits"))
     if fused:
         keep, weights = _counted(x, y, w, index)
         losses = linear_softmax_cross_entropy(
@@ -222,26 +222,28 @@ def _classes(
 ) -> tuple[Array, Array, int]:
     """The arrays, shapes checked, and torch's class axis: 1, or 0 of one position."""
     x = _checks.in_order(("input", "target"), input, target)
-    y = _checks.array("target", target)
     axis = min(1, x.ndim - 1)
     _checks.class_axes(axis, "input", x)
     like = ("`input[:, 0]`" if axis else "`input[0]`", "`input`")
     if integer:
-        return x, _class_ids(y, x.shape, axis, like[0], ALONE), axis
-    return x, _target(y, x.shape, axis, like), axis
+        return x, _class_ids(target, x.shape, axis, like, ALONE), axis
+    return x, _target(target, x.shape, axis, like), axis
 
 
 ALONE = "For probabilities use `jaxent.compat.torch.cross_entropy`, of logits."
-EITHER = "Probabilities are floats: `target.astype(jnp.float32)`."
+EITHER = "Probabilities are floats: {}."
 
 
-def _target(y: Array, full: Shape, axis: int, like: tuple[str, str]) -> Array:
+def _target(target: ArrayLike, full: Shape, axis: int, like: tuple[str, str]) -> Array:
     """Class ids, or probabilities of the logits' shape `full`; `like` has names."""
+    y = _checks.array("target", target)
     if not jnp.issubdtype(y.dtype, jnp.floating):
-        return _class_ids(y, full, axis, like[0], EITHER)
+        soft = EITHER.format(_checks.cast("target", target, "float32"))
+        return _class_ids(target, full, axis, like, soft)
     shape = full[:axis] + full[axis + 1 :]
     if y.shape == shape:
-        remedy = "Floats are probabilities, one a class; ids: `target.astype(int)`."
+        ids = _checks.cast("target", target, "int32")
+        remedy = f"Floats are probabilities, one a class; ids: {ids}."
         fail(TypeError, "target", "be integers, to be class ids", y, remedy)
     if y.shape != full:
         must = f"have shape {full} (that of {like[1]}), to be probabilities"
@@ -250,17 +252,26 @@ def _target(y: Array, full: Shape, axis: int, like: tuple[str, str]) -> Array:
     return y
 
 
-def _class_ids(y: Array, full: Shape, axis: int, like: str, soft: str) -> Array:
+def _class_ids(
+    target: ArrayLike, full: Shape, axis: int, like: tuple[str, str], soft: str
+) -> Array:
     """Class ids; `soft` says what probabilities, of the logits' shape, are for."""
+    y = _checks.array("target", target)
     shape = full[:axis] + full[axis + 1 :]
     if not jnp.issubdtype(y.dtype, jnp.integer):
-        remedy = soft if y.shape == full else "Cast ids: `target.astype(int)`."
+        cast = f"Cast ids: {_checks.cast('target', target, 'int32')}."
+        remedy = soft if y.shape == full else cast
         fail(TypeError, "target", "be integer class ids", y, remedy)
     if y.shape != shape:
         remedy = soft if y.shape == full else "Give one class id per position."
-        if y.size == math.prod(shape):
+        order = _checks.transposed("target", y, shape)
+        if y.shape == full[:-1] and like[1] == "`input`":
+            remedy = "Classes are axis 1: `jnp.moveaxis(input, -1, 1)`."
+        elif order:
+            remedy = f"Transpose it: {order}."
+        elif y.size == math.prod(shape):
             remedy = f"Reshape it: `target.reshape({shape})`."
-        must = f"have shape {shape} (that of {like})"
+        must = f"have shape {shape} (that of {like[0]})"
         fail(ValueError, "target", must, y.shape, remedy)
     return y
 
