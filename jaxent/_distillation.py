@@ -58,7 +58,7 @@ def linear_kl_divergence(
       student_bias: added to the student's logits.
       teacher_bias: added to the teacher's logits.
       where: positions to keep (True). Dropped: 0, gradient 0, nothing read.
-      weights: multipliers of the positions. Where 0, a position is dropped.
+      weights: multipliers of the positions. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`.
       statistics: return the student's `.log_normalizer`, `.entropy` and `.top_id` of
         every position as well, from the same sweep, and not differentiated.
@@ -132,7 +132,7 @@ def linear_js_divergence(
       student_bias: added to the student's logits.
       teacher_bias: added to the teacher's logits.
       where: positions to keep (True). Dropped: 0, gradient 0, nothing read.
-      weights: multipliers of the positions. Where 0, a position is dropped.
+      weights: multipliers of the positions. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`.
       memory: bytes for one chunk, as in `linear_softmax_cross_entropy`.
       vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
@@ -207,7 +207,7 @@ def linear_kl_divergence_from_top_k(
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       softcap: logits become `cap·tanh(logits/cap)`, before the temperature.
       where: positions to keep (True). Dropped: 0, gradient 0, nothing read.
-      weights: multipliers of the positions. Where 0, a position is dropped.
+      weights: multipliers of the positions. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`.
       statistics: return the student's `.log_normalizer`, `.entropy` and `.top_id` of
         every position as well, from the same sweep, and not differentiated.

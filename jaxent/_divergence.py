@@ -51,7 +51,7 @@ def kl_divergence(
       targets: target probabilities t, shape of `log_predictions`.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence in nats, shape `batch`, float32 (float64 if either input is); inf
@@ -92,7 +92,7 @@ def kl_divergence_with_log_targets(
       log_targets: log-probabilities of the target, shape of `log_predictions`.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence in nats, shape `batch`, float32 (float64 if either input is). A −inf
@@ -133,7 +133,7 @@ def generalized_kl_divergence(
       targets: target measure t ≥ 0, shape of `log_predictions`.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence in nats, shape `batch`, float32 (float64 if either input is).
@@ -179,7 +179,7 @@ def kl_divergence_from_logits(
       base: of the logarithm; None for nats, 2 for bits.
       temperature: T > 0, divides both logits (after differences are taken); None for 1.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
@@ -255,7 +255,7 @@ def kl_divergence_from_top_k(
       tail_log_prob: log of the category's mass; None for what `log_probs` leave of 1.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:

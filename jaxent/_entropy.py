@@ -38,7 +38,7 @@ def entropy(
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Entropy, shape `batch`, float32 (float64 for float64). 0·log 0 = 0, in the
@@ -81,7 +81,7 @@ def cross_entropy(
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Cross-entropy, shape `batch`, float32 (float64 if either input is); inf where q
@@ -128,7 +128,7 @@ def entropy_from_logits(
       base: of the logarithm; None for nats, 2 for bits.
       temperature: T > 0, divides the logits (after differences are taken); None for 1.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
@@ -176,7 +176,7 @@ def cross_entropy_from_logits(
       base: of the logarithm; None for nats, 2 for bits.
       temperature: T > 0, divides both logits (after differences are taken); None for 1.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:
@@ -224,7 +224,7 @@ def js_divergence(
       axis: the class axis, or a tuple of class axes.
       base: of the logarithm; None for nats, 2 for bits.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Divergence, shape `batch`, float32 (float64 if either input is). A probability
@@ -275,7 +275,7 @@ def js_divergence_from_logits(
       base: of the logarithm; None for nats, 2 for bits.
       temperature: T > 0, divides both logits (after differences are taken); None for 1.
       where: positions to keep (True). Dropped: value 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
       vocab_axis_name: mesh axis the classes are sliced over (page "Scaling out").
     Returns:

@@ -44,7 +44,7 @@ def softmax_focal_loss(
       gamma: focusing exponent γ ≥ 0; 0 is the cross-entropy.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: one weight a class (the α of the paper).
@@ -110,7 +110,7 @@ def generalized_cross_entropy(
       q: exponent in [0, 1]; 0 is the cross-entropy.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: one weight a class.
@@ -175,7 +175,7 @@ def poly_loss_cross_entropy(
       epsilon: ε ≥ −1 (below, the loss falls as p falls).
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       class_where: classes allowed (True), broadcastable to the logits.
       class_weights: one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes.

@@ -58,7 +58,7 @@ def linear_softmax_cross_entropy(
     N×d×vocab in all, as many as with the logits kept. `reduction="none"` takes any
     cotangent, and computes each chunk twice. Every transformation of JAX applies.
 
-    Positions that are dropped, by `where`, `ignore_index` or a weight of 0, are
+    Positions that are dropped by `where` or `ignore_index`, and those of weight 0, are
     gathered in chunks of their own, which are skipped.
 
     Args:
@@ -70,7 +70,7 @@ def linear_softmax_cross_entropy(
       labels: class ids in [0, vocab).
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the positions' losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       ignore_index: positions with this label are dropped; any integer.
       class_weights: one weight a class.
       label_smoothing: α in [0, 1], spread over the classes.
@@ -183,7 +183,7 @@ def linear_softmax_loss(
       data: arrays or pytrees of arrays `[*batch, ...]`, such as advantages.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the positions' losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       ignore_index: positions with this label are dropped; any integer.
       softcap: s > 0 makes the logits `s·tanh(logits/s)`; None does not.
       temperature: T > 0, divides the logits, capped or not; None for 1.

@@ -46,7 +46,7 @@ def binary_cross_entropy(
       labels: y in [0, 1], shape of `probs`; any real dtype.
       eps: clip, in [0, 0.5]; None does not clip. A clipped p has gradient 0.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a element is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept elements.
     Returns:
       Loss in nats, shape of `probs`, float32 (float64 if either input is).
@@ -100,7 +100,7 @@ def categorical_cross_entropy(
       eps: clips p to [eps, 1−eps], in [0, 0.5]; None does not clip. A clipped p has
         gradient 0.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept positions.
     Returns:
       Loss in nats, shape `batch`, float32 (float64 if either input is).
@@ -166,7 +166,7 @@ def negative_log_likelihood(
       labels: class ids in [0, classes).
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the values. Where 0, a position is dropped.
+      weights: multipliers of the values. Where 0, not read, but counted by "mean".
       ignore_index: positions with this label are dropped; any integer.
       class_weights: w, one weight a class.
       reduction: as in `jaxent.reduce`, over the kept positions.

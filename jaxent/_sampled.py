@@ -44,7 +44,7 @@ def sampled_softmax_cross_entropy(
       candidates: what a sampler of `jaxent.samplers` drew for these labels.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       remove_accidental_hits: leave out the candidates among a position's own labels.
       subtract_log_q: correct for how often the classes are drawn.
       reduction: as in `jaxent.reduce`, over the kept positions.
@@ -100,7 +100,7 @@ def nce_loss(
       candidates: what a sampler of `jaxent.samplers` drew for these labels.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       remove_accidental_hits: leave out the candidates among a position's own labels.
       subtract_log_q: correct for how often the classes are drawn.
       reduction: as in `jaxent.reduce`, over the kept positions.
@@ -159,7 +159,7 @@ def rank_sampled_softmax_cross_entropy(
       temperature: τ > 0; small ones go by each class's best position alone.
       bias: added to the logits, one number a class.
       where: positions to keep (True). Dropped: loss 0, gradient 0, no part in scores.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       remove_accidental_hits: leave out the candidates among a position's own labels.
       subtract_log_q: correct for how often the classes are drawn.
       reduction: as in `jaxent.reduce`, over the kept positions.

@@ -43,7 +43,7 @@ def sigmoid_binary_cross_entropy(
       logits: x = log p/(1−p), any real float dtype.
       labels: y in [0, 1], shape of the logits; any real dtype.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a element is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       pos_weight: P, multiplies the loss of positives; broadcastable to the logits.
       label_smoothing: α in [0, 1]: labels become `(1−α)·y + α/2`.
       reduction: as in `jaxent.reduce`, over the kept elements.
@@ -108,7 +108,7 @@ def sigmoid_focal_loss(
       alpha: α in [0, 1], weight of positives against negatives; None for none.
       gamma: focusing exponent γ ≥ 0; 0 is the binary cross-entropy.
       where: elements to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a element is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       reduction: as in `jaxent.reduce`, over the kept elements.
     Returns:
       Loss in nats, shape of the logits, float32 (float64 if either input is).
@@ -172,7 +172,7 @@ def linear_sigmoid_binary_cross_entropy(
       labels: ids of the positive classes; −1 is none. A repeated one counts once.
       bias: added to the logits, one a class or one for all.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the positions. Where 0, a position is dropped.
+      weights: multipliers of the positions. Where 0, not read, but counted by "mean".
       pos_weight: P, multiplies the loss of positives; one a class or one for all.
       label_smoothing: α in [0, 1]: labels become `(1−α)·y + α/2`.
       reduction: as in `jaxent.reduce`.

@@ -55,7 +55,7 @@ def softmax_cross_entropy_with_integer_labels(
       labels: class ids in [0, classes); flat indices if `axis` is a tuple.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       class_where: classes allowed (True), broadcastable to the logits.
       ignore_index: positions with this label are dropped; any integer.
       class_weights: w, one weight a class.
@@ -126,7 +126,7 @@ def softmax_cross_entropy(
       labels: weights q ≥ 0 of the classes, shape of the logits; any real dtype.
       axis: the class axis, or a tuple of class axes.
       where: positions to keep (True). Dropped: loss 0, gradient 0, nothing read.
-      weights: multipliers of the losses. Where 0, a position is dropped.
+      weights: multipliers of the losses. Where 0, not read, but counted by "mean".
       class_where: classes allowed (True), broadcastable to the logits.
       class_weights: w, one weight a class.
       label_smoothing: α in [0, 1], spread over the allowed classes.
