@@ -92,7 +92,7 @@ def _draw_ratios(plt, rows: list[dict], path: Path) -> None:
     by_peer = {(r["workload"], r["dtype"], r["pass"], r["peer"]): r for r in rows}
     marks = {"forward": "o", "gradient": "s", "step": "D"}
     for r in rows:
-        if r["peer"] != "jaxent" or r["dtype"] != "float32":
+        if r["peer"] != "jaxent" or r["dtype"] != "float32" or r["pass"] not in marks:
             continue
         theirs = by_peer[r["workload"], r["dtype"], r["pass"], "optax"]
         kind = {"marker": marks[r["pass"]], "color": "C0", "fillstyle": "none"}
