@@ -181,8 +181,8 @@ def test_mistakes_are_found_while_tracing(check_vma):
     with pytest.raises(TypeError if check_vma else ValueError) as error:
         jax.eval_shape(across, jnp.zeros((2, 4)), labels)
     said = {
-        True: "(labels=...)` must be integer class ids; got float32[1]. Cast ids with "
-        "`.astype(jnp.int32)`.",
+        True: "(labels=...)` must be integer class ids; got float32[1]. Cast ids: "
+        "`labels.astype(jnp.int32)`.",
         False: "(vocab_axis_name=...)` must name an axis of a `jax.shard_map` that "
         "checks which values vary; got 'vocab'. Leave `check_vma=True`: without it "
         "gradients are summed twice.",
