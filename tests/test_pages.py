@@ -98,6 +98,63 @@ def test_what_bounds_a_chip_is_what_it_moves_and_multiplies():
         assert [float(x) for x in shown] == [round(t / 1e9) for t in times]
 
 
+def kernel_after_kernel(chunk, teraflops, terabytes):
+    """Three products of a chunk and what is elementwise, each as slow as its slower."""
+    n, d, v = 16384, 4096, 128_256
+    product = 2 * chunk * d * v / teraflops
+    hidden, classifier, logits = chunk * d, d * v, chunk * v
+    moved = (
+        2 * hidden + 2 * classifier + 4 * logits,
+        2 * logits + 2 * classifier + 4 * hidden,
+        2 * logits + 2 * hidden + 8 * classifier,
+    )
+    each = sum(max(product, b / terabytes) for b in moved) + 10 * logits / terabytes
+    return round(n // chunk * each / 1e9)
+
+
+def test_the_least_that_a_step_can_take():
+    text = " ".join((DOCS / "fused-heads.md").read_text("utf-8").split())
+    said = re.search(r'it is (\d+) ms at "1GiB" and (\d+) at "4GiB"', text).groups()
+    h100 = [kernel_after_kernel(chunk, 989, 3.35) for chunk in (1024, 4096)]
+    assert [*map(int, said)] == h100
+    assert "four products: 70 ms" in text
+    rows = table(
+        (DOCS / "accelerators.md").read_text("utf-8"), r"\| products \| at the"
+    )
+    found = {int(count): [*map(int, re.findall(r" (\d+)", f" {least}"))]
+             for _, count, least, _ in rows}  # fmt: skip
+    one, moved = 2 * 16384 * 4096 * 128_256 / 1e9, 85
+    assert found[3] == [h100[0], round(3 * one / 197), moved]
+    assert found[4] == [round(4 * one / 989)] == [70]
+    assert found[5] == [round(5 * one / chip) for chip in (197, 918)]
+
+
+def test_the_readme_says_what_the_record_does():
+    text, result = " ".join(README.split()), recorded("benchmarks.json")
+    dense = [r for r in result["dense"] if r["peer"] == "jaxent"]
+
+    def medians(kind, least, most, family="integer"):
+        chosen = (r for r in dense if (r["family"], r["pass"]) == (family, kind))
+        found = [r["to_optax"][1] for r in chosen if least <= r["classes"] <= most]
+        return [f"{min(found):.2f}", f"{max(found):.2f}"]
+
+    shown = re.search(
+        r"From 32768 classes up a step takes (\S+) to (\S+) of Optax's time; over 1000 "
+        r"classes, (\S+) to (\S+)\. .*? take up to (\S+) and (\S+) times as long\. "
+        r"A fused head takes (\S+) to (\S+) of .*?, for (\S+) to (\S+) of the memory",
+        text,
+    ).groups()  # fmt: skip
+    heads = [r for r in result["fused"] if r["what"] == "gradient"]
+    times = [r["time_to_optax"][1] for r in heads]
+    shares = [r["temporaries_mib"] / r["optax_temporaries_mib"] for r in heads]
+    assert list(shown) == [
+        *medians("step", 32768, 10**6), *medians("step", 1000, 1000),
+        medians("forward", 1000, 1000, "soft")[1],
+        medians("forward", 1000, 1000, "kl")[1],
+        *(f"{f(a):.2f}" for a in (times, shares) for f in (min, max)),
+    ]  # fmt: skip
+
+
 def test_every_name_to_choose_is_there():
     rows = table((DOCS / "choosing.md").read_text("utf-8"), "you have")
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row[-1])}

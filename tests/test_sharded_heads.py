@@ -19,6 +19,7 @@ from test_sharded import MESH, NAMES, padded
 
 import jaxent
 from benchmarks.collectives import collectives
+from jaxent._heads.chunked import _add_product
 
 pytestmark = pytest.mark.quickly_compiled
 
@@ -511,6 +512,24 @@ def test_what_is_sent(way):
     # A block of the classifier's gradient, and of each position what test_memory has.
     allowed = memory + d_classifier + rows * (2 * d + 16) * 4
     assert step.memory_analysis().temp_size_in_bytes <= allowed
+
+
+def test_a_gradient_is_not_cut_in_blocks_where_its_factors_are_on_a_mesh():
+    """It begins as zeros, which tell of no mesh (`zeros_like` too, since JAX 0.11)."""
+    mesh = jax.make_mesh((2, 4), NAMES, axis_types=(AxisType.Auto,) * 2)
+
+    def add(slope, hidden):
+        return _add_product(jnp.zeros((64, 4)), slope, hidden, block=64)
+
+    def steps(sharding=None):
+        given = (
+            jax.ShapeDtypeStruct(shape, "float32", sharding=sharding)
+            for shape in ((8, 64), (8, 4))
+        )
+        return {str(e.primitive) for e in jax.jit(add).trace(*given).jaxpr.eqns}
+
+    assert {"scan", "while"} & steps()
+    assert not {"scan", "while"} & steps(NamedSharding(mesh, P()))
 
 
 def test_what_is_sent_of_arrays_on_automatic_axes(monkeypatch):

@@ -46,8 +46,7 @@ def top(classes: ClassAxis, x: Array) -> Rest:
     count = block_count(x)
     if count == 1:
         return by_groups(functools.partial(_top_of_row, classes), x)
-    largest = jnp.max(in_blocks(x, count), axis=-1)
-    block = _block_of_top(largest)
+    block = _block_of_top(x, count)
     own = _top_of_row(classes, one_block(x, count, block))
     return _with_other_blocks(classes, x, count, block, own)
 
@@ -85,10 +84,8 @@ def _rest_of_columns(classes: ClassAxis, x: Array, labels: Array) -> Rest:
 
 def _top_of_columns(classes: ClassAxis, x: Array) -> Rest:
     columns = [as_logits(x[..., j]) for j in range(x.shape[-1])]
-    top, label = (
-        functools.reduce(jnp.maximum, columns),
-        jnp.zeros(x.shape[:-1], jnp.int32),
-    )
+    top = functools.reduce(jnp.maximum, columns)
+    label = jnp.zeros(top.shape, jnp.int32)
     for j, column in enumerate(columns):
         label = jnp.where(column == top, j, label)
     return _rest_of_columns(classes, x, label)._replace(label_logit=top)
@@ -129,19 +126,20 @@ def weighted(classes: ClassAxis, x: Array, weights: Array) -> tuple[Rest, Weight
     if count == 1:
         of_group = functools.partial(weights_of, classes)
         return of_top, by_groups(of_group, x, weights, of_top.label_logit)
-    block = _block_of_top(jnp.max(in_blocks(x, count), axis=-1))
+    block = _block_of_top(x, count)
     own_x, own_weights = (one_block(a, count, block) for a in (x, weights))
     own = weights_of(classes, own_x, own_weights, of_top.label_logit)
+    # What is as large as the top in another block is counted off it: nothing is lost,
+    # as p is only too near to 1 of a class that is alone at the top.
     total = jnp.sum(_widened_blocks(weights, count), axis=-1)
     others = jnp.sum(jnp.where(one_hot(block, total), 0, total), axis=-1)
-    # What is as large as the top in another block is counted off it: nothing is lost,
-    # as a class is only too near to 1 where it is alone at the top.
     of_group = functools.partial(distance_of, classes)
     distance = by_groups(of_group, x, weights, of_top.label_logit)
     return of_top, Weights(distance, own.at_top, own.off_top + others)
 
 
-def _block_of_top(largest: Array) -> Array:
+def _block_of_top(x: Array, count: int) -> Array:
+    largest = jnp.max(in_blocks(x, count), axis=-1)
     return lax.argmax(largest, largest.ndim - 1, jnp.int32)
 
 
@@ -154,8 +152,8 @@ def block_count(x: Array) -> int:
 
     The sums of a block, all in the cache, are XLA's fastest; then there are the blocks
     to be put together, and one of them to be looked at class by class: to 512 classes
-    that takes longer than a masked row. Best measured are 10 of 100 classes, 64 of 512,
-    and 64 to 256 where there are 131072.
+    that takes longer than a masked row. Best measured are 10 blocks of 100 classes, 64
+    of 512, and 64 to 256 where there are 131072.
     """
     classes = x.shape[-1]
     if not is_known(classes) or classes <= WHOLE_ROWS or spread_over(x) > 1:
