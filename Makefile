@@ -24,8 +24,8 @@ demo-sharded: $(ENV)/installed
 	$(BIN)/python -m examples.sharded_lm
 
 # What may be compiled otherwise than it is shipped goes without the emitters of fusions,
-# that take a half of XLA's time over small programs. Flags are of a process: two runs. An
-# XLA without such a flag (that of JAX 0.11) aborts where it is set, so it is tried first.
+# that take a half of XLA's time over small programs. Flags are of a process: two runs.
+# XLA has none of this name since JAX 0.11, and aborts on one it does not know: it is tried.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 FLAG = --xla_cpu_use_fusion_emitters=false
 KNOWN = XLA_FLAGS=$(FLAG) $(BIN)/python -c 'import jax; jax.devices()' >/dev/null 2>&1

@@ -3,9 +3,8 @@
 
 The rest is of the same lines: another option, order, type or place of what has a row of
 every day here. What only the rest has (JS to second order, on meshes and exported; a
-head of every kind on explicit axes; distillation of dense logits on a mesh, its head
-exported; the curvature of KL in p at saturation) waits for that run, so it comes before
-a release.
+head of every kind on explicit axes; the head of KL exported; curvature of KL in p at
+saturation) waits for that run, so it comes before a release.
 All tests of a file and name that is not here are run every day.
 """
 
@@ -32,7 +31,7 @@ EVERYDAY = {
         "^(linear|sampled)_.*infs$|^linear_softmax_cross|^kl_|reduce"
     ),
     "test_products::test_product": (
-        "^(?!.*-(unit|wrong)$|.*-together)|integer_labels-together"
+        "^(?!.*-(unit|wrong)$|.*-together)|(integer_labels|generalized.*)-together"
     ),
     "test_extremes::test_hessian_of_measures": "entropy",
     "test_extremes::test_softmax_focal": "2.0",
@@ -54,7 +53,7 @@ EVERYDAY = {
     "test_sharded_heads::test_partly_automatic_meshes_are_typed": "vocab",
     "test_token_axes::test_first_and_second_derivatives": "mean",
     "test_distillation::test_on_a_mesh": "category|binary-sliced",
-    "test_distillation::test_dense_logits_on_a_mesh": "^$",
+    "test_distillation::test_dense_logits_on_a_mesh": "category",
     "test_processes::test_the_others_end_when_a_process_does": "^killed",
     "test_sampled::test_second_derivatives": "softmax",
     "test_sampled::test_values_and_gradients": "1$",
