@@ -120,11 +120,11 @@ def summary(result: dict) -> str:
     return "\n\n".join(parts)
 
 
-def page(result: dict) -> str:
+def page(result: dict, picture: str) -> str:
     parts = [
         f"# On {name_of(result)}",
         provenance(result),
-        "![Heads, their budgets and errors, and dense losses](accelerator.png)",
+        f"![Heads, their budgets and errors, and dense losses]({picture})",
         bullets("## Exactness", kept(result)),
         bullets("## What failed", failures(result)),
     ]
@@ -143,7 +143,7 @@ def page(result: dict) -> str:
 
 def save(result: dict, path: Path) -> None:
     path.write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".md").write_text(page(result))
+    path.with_suffix(".md").write_text(page(result, f"{path.stem}.png"))
     device_picture.draw(result, path.with_suffix(".png"))
 
 

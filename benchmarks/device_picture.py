@@ -39,7 +39,7 @@ def dots(axis, rows: list[dict], names: list[str], columns: dict[str, str]) -> N
         found = [x[1] if isinstance(x, list) else x for x in found]
         axis.plot(found, range(len(rows)), mark, ms=8, mew=2, label=label)
     axis.set_yticks(range(len(names)), names, fontsize=8)
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     if len(columns) > 1:
         axis.legend(**BELOW)
 
