@@ -23,8 +23,8 @@ def test_the_best_accuracy_is_asked_for(name):
 
 def test_the_slope_of_tanh():
     x = jnp.linspace(-9, 9, 1001, dtype=jnp.float32)
-    slope = jax.jit(jax.vmap(jax.grad(elementary.tanh)))(x)
-    truth = 1 - np.asarray(jax.jit(lax.tanh)(x), np.float64) ** 2
+    value, slope = jax.jit(jax.vmap(jax.value_and_grad(elementary.tanh)))(x)
+    truth = 1 - np.asarray(value, np.float64) ** 2
     # 1 + y, y of the value there is, its product with 1 − y, which is exact where y is
     # near 1, and that: three roundings, and one of 1 − y elsewhere.
     np.testing.assert_allclose(slope, truth, rtol=4 * 2.0**-24)
@@ -52,4 +52,16 @@ def test_a_coarse_division_is_put_right():
 
 def test_elsewhere_than_on_a_tpu_division_is_the_devices_own():
     x, y = np.random.default_rng(0).uniform(0.1, 9, (2, 999)).astype(np.float32)
-    np.testing.assert_array_equal(jax.jit(elementary.quotient)(x, y), x / y)
+    ours, theirs = jax.jit(elementary.quotient), jax.jit(lax.div)
+    np.testing.assert_array_equal(ours(x, y), theirs(x, y))
+
+
+def test_slopes_of_a_quotient_need_no_square():
+    """Of y = 1e-30, whose square is 0."""
+    x, y = jnp.array([0, 2.0, 3e-30]), jnp.array([1e-30, 0.7, 1e-30])
+    both = jax.vmap(jax.grad(elementary.quotient, (0, 1)))
+    slopes = both(x, y)
+    expected = [1 / y, -np.asarray(x / y) / np.asarray(y)]
+    np.testing.assert_allclose(slopes, expected, rtol=3e-7)
+    curved = jax.grad(jax.grad(elementary.quotient, 1), 1)(2.0, 0.7)
+    np.testing.assert_allclose(curved, 4 / 0.7**3, rtol=5e-7)

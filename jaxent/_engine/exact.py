@@ -144,7 +144,7 @@ def _xlogy_jvp(primals, tangents):
     dx, dy = tangents
     settled = (x == 0) & (y == 0)
     safe_y = jnp.where(settled, 1, y)
-    return xlogy(x, y), log(safe_y) * dx + x / safe_y * dy
+    return xlogy(x, y), log(safe_y) * dx + quotient(x, safe_y) * dy
 
 
 @jax.custom_jvp
@@ -158,19 +158,7 @@ def _xlog1py_jvp(primals, tangents):
     x, y = primals
     dx, dy = tangents
     safe_y = jnp.where((x == 0) & (y == -1), 0, y)
-    return xlog1py(x, y), log1p(safe_y) * dx + x / (1 + safe_y) * dy
-
-
-@jax.custom_jvp
-def reciprocal(x: Array) -> Array:
-    """1/x, differentiable where x² underflows."""
-    return quotient(jnp.ones_like(x), x)
-
-
-@reciprocal.defjvp
-def _reciprocal_jvp(primals, tangents):
-    value = reciprocal(*primals)
-    return value, -value * (value * tangents[0])
+    return xlog1py(x, y), log1p(safe_y) * dx + quotient(x, 1 + safe_y) * dy
 
 
 @jax.custom_jvp
@@ -199,7 +187,10 @@ def _box_cox_jvp(primals, tangents):
 
 @jax.custom_jvp
 def power(base: Array, exponent: ArrayLike) -> Array:
-    """base**exponent for base ≥ 0, its derivatives at 0 taken as 0, never NaN."""
+    """base**exponent for base ≥ 0, its derivatives at 0 taken as 0, never NaN.
+
+    And below the smallest normal number, that a GPU keeps, where 1/base overflows.
+    """
     return jnp.power(base, exponent)
 
 
@@ -207,7 +198,7 @@ def power(base: Array, exponent: ArrayLike) -> Array:
 def _power_jvp(primals, tangents):
     base, exponent = primals
     value = power(base, exponent)
-    zero = base == 0
+    zero = base < jnp.finfo(base.dtype).tiny
     safe = jnp.where(zero, 1, base)
     slope = jnp.where(zero, 0, exponent * power(safe, exponent - 1))
     log_slope = jnp.where(zero, 0, log(safe) * value)
@@ -233,7 +224,7 @@ def _focal_jvp(primals, tangents):
     infinite = jnp.isinf(nll)
     finite = jnp.where(infinite, 0, nll)
     zero = one_minus_prob < jnp.finfo(one_minus_prob.dtype).tiny
-    ratio = jnp.where(zero, 1, finite * reciprocal(jnp.where(zero, 1, one_minus_prob)))
+    ratio = jnp.where(zero, 1, quotient(finite, jnp.where(zero, 1, one_minus_prob)))
     tangent = weight * d_nll + gamma * ratio * weight * d_one_minus_prob
     log_slope = log(jnp.where(zero | infinite, 1, one_minus_prob))
     tangent += log_slope * finite * weight * d_gamma

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .class_axis import WHOLE, ClassAxis
-from .elementary import exp, expm1, log, log1p
-from .exact import difference, phi, product, reciprocal, rounded
+from .elementary import exp, expm1, log, log1p, quotient
+from .exact import difference, phi, product, rounded
 from .ratios import Half, change, half, log_of_mixture, mixture, weighted_halves
 from .row_groups import in_row_groups
 from .statistics import (
@@ -245,7 +245,7 @@ def _js_of_logits_jvp(primals, tangents):
         # log(m/(w·p)), of a p that most of m is.
         most = ~near & (of_other * other < safe * prob)
         left = jnp.where(most, of_other * other, 0)
-        above = log1p(left * reciprocal(jnp.where(most, safe * prob, 1)))
+        above = log1p(quotient(left, jnp.where(most, safe * prob, 1)))
         moved = jnp.where(most, above, side.ratio - log(safe))
         slope = -jnp.where(apart, moved, side.ratio)
         slope -= classes.sum(jnp.where(top, slope, 0), keepdims=True)

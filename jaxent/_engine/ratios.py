@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .elementary import exp, expm1, log, log1p
-from .exact import phi, reciprocal
+from .elementary import exp, expm1, log, log1p, quotient
+from .exact import phi
 
 
 @jax.custom_jvp
@@ -121,5 +121,5 @@ def log_of_mixture(p: Array, q: Array, m: Array, share: Array) -> Array:
     part = safe / m
     tiny = part < jnp.finfo(p.dtype).tiny
     far = jnp.where(tiny, log(m) - log(safe), -log(jnp.where(tiny, 1, part)))
-    close = log1p(jnp.where(near, moved, 0) * reciprocal(jnp.where(p == 0, 1, p)))
+    close = log1p(quotient(jnp.where(near, moved, 0), jnp.where(p == 0, 1, p)))
     return jnp.where(void, 0, jnp.where(near, close, far))
