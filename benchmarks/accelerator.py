@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 
 DYING = 20.0
 """Seconds that a driver may take to let go of a process that hangs in it."""
-FULL, QUICK = Limits(450, 90), Limits(52, 40)
+FULL, QUICK = Limits(460, 90), Limits(52, 40)
 PATIENCE = 3
 """Processes that a head may end before no more is asked of it. It may hang once."""
 
@@ -105,7 +105,8 @@ def watched(run: subprocess.Popen, path: Path, end: float, silence: float) -> st
         if len(told) != shown:
             for row in told[shown:]:
                 if "begin" in row:
-                    print("…", *told[0]["plan"][row["begin"]][:2], flush=True)
+                    item = told[0]["plan"][row["begin"]][:2]
+                    print(f"{end - now:4.0f} s left:", *item, flush=True)
             shown, heard = len(told), now
         if now > end:
             return OVER

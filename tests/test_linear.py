@@ -16,6 +16,7 @@ import oracle
 import pytest
 
 import jaxent
+from jaxent._heads import chunks
 
 N, D, V = 13, 5, 11
 ROW = 2 * V * 8  # bytes of one position's logits and their gradient, in float64
@@ -189,6 +190,50 @@ def plans(monkeypatch):
 @pytest.mark.parametrize("options", ["none", "all"])
 def test_transforms(options, transform):
     fused, expected, args = pair(OPTIONS[options], memory=None)
+    both = jax.jit(lambda *a: (transform(fused, *a), transform(expected, *a)))
+    close(*both(*args))
+
+
+@pytest.fixture
+def gathered(monkeypatch):
+    """As on a chip, in float64: pieces of chunks, whose slopes are multiplied at once.
+
+    A chunk of 8 positions then is four pieces of 2, of which some are dropped whole.
+    """
+    monkeypatch.setattr("jaxent._heads.given._halves", lambda heads: True)
+    monkeypatch.setattr(
+        "jaxent._heads.chunks.Plans.run", lambda plans, f, *args: f(plans.chip, *args)
+    )
+    jax.clear_caches()
+    made, one = [], chunks.in_pieces
+    monkeypatch.setattr(
+        "jaxent._heads.chunked.in_pieces",
+        lambda *args: made.append(args[-1].pieces) or one(*args),
+    )
+    yield
+    assert set(made) == {4}
+
+
+@pytest.mark.quickly_compiled
+@pytest.mark.usefixtures("x64", "gathered")
+@pytest.mark.parametrize(
+    "options", [k for k, options in OPTIONS.items() if "none" not in k]
+)
+def test_values_and_gradients_of_gathered_slopes(options):
+    fused, expected, args = pair(OPTIONS[options])
+    slopes = functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
+    close(*jax.jit(lambda *a: (slopes(fused)(*a), slopes(expected)(*a)))(*args))
+
+
+@pytest.mark.quickly_compiled
+@pytest.mark.usefixtures("x64", "gathered")
+@pytest.mark.parametrize(
+    "transform",
+    ["jvp", "hessian", "reverse over reverse", "vmap of grad", "checkpoint", "scan"],
+)
+def test_transforms_of_gathered_slopes(transform):
+    fused, expected, args = pair(OPTIONS["all"])
+    transform = TRANSFORMS[transform]
     both = jax.jit(lambda *a: (transform(fused, *a), transform(expected, *a)))
     close(*both(*args))
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxent
-from jaxent._heads.chunks import plan_chunks
+from jaxent._heads.chunks import gathered, plan_chunks
 
 BLOCK = 16 * 2**20
 
@@ -237,3 +237,24 @@ def test_chunks_are_padded_where_few_more_would_not_do(
 def test_chunks_for_a_chip_are_of_a_multiple_of_rows(rows, fit, size, chunks):
     plan = plan_chunks(rows, fit, compact=False, devices=1, multiple=128)
     assert (plan.size, plan.chunks) == (size, chunks)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fit", "devices", "size", "pieces"),
+    [
+        (16384, 1046, 1, 2048, 4),
+        (8192, 2671, 1, 4096, 4),
+        (1500, 1046, 1, 1500, 4),  # all of them are one chunk, of pieces of 375
+        (1501, 1046, 1, 768, 1),  # and cannot be, where 4 does not divide them
+        (16384, 10, 1, 16, 4),
+        (1000, 1046, 1, 1000, 1),  # one chunk as it is
+        (16384, 1046, 8, 1024, 1),  # pieces would be moved between devices
+    ],
+)
+def test_twice_the_rows_where_slopes_are_halves(rows, fit, devices, size, pieces):
+    options = {"compact": False, "devices": devices, "multiple": 128, "pieces": 4}
+    plan = gathered(plan_chunks(rows, fit, **options), rows)
+    assert (plan.size, plan.pieces) == (size, pieces)
+    assert plan.size * plan.chunks >= rows
+    # Slopes in halves, and the logits of a piece, twice in float32.
+    assert pieces == 1 or 2 * size + 2 * 4 * size // pieces <= 2 * 4 * fit

@@ -82,7 +82,9 @@ def matmul(a: Array, b: Array, axes: tuple[int, int]) -> Array:
 
 
 def logits_of(head: Head) -> Array:
-    x = matmul(head.hidden, head.classifier, (1, 1))
+    # What follows is not to be fused with the product: on a GPU, where a library
+    # multiplies, that is a pass over the logits of its own.
+    x = lax.optimization_barrier(matmul(head.hidden, head.classifier, (1, 1)))
     if head.bias is None:
         return x
     return x + jnp.broadcast_to(head.bias.astype(x.dtype), x.shape)

@@ -22,9 +22,9 @@ from jax.custom_derivatives import zero_from_primal
 
 from .._engine.exact import computing_dtype, widen
 from .._engine.linear import Head, logits_of, matmul
-from .._engine.placement import aligned, spread_over, varying
+from .._engine.placement import aligned, spread_over, vary, varying
 from .._types import PyTree
-from .chunks import Plan, Plans, Rows, Shared, quartered, scan
+from .chunks import Plan, Plans, Rows, Shared, gathered, in_pieces, quartered, scan
 
 ChunkLoss = Callable[[tuple[Array, ...], Rows, Shared], tuple[Array, PyTree]]
 """(logits [C, V] of each head, rows, shared numbers) -> the chunk's sum, a scalar, and
@@ -100,47 +100,60 @@ _chunked_sum.defjvp(_chunked_sum_jvp, symbolic_zeros=True)
 
 def _sweep(loss, plan, heads, rows, shared):
     """Per chunk the logits, the loss, its gradient, and two products."""
-    heads = _multiplied(heads)
+    heads, plan = _multiplied(heads), gathered(plan, rows.keep.shape[0])
     wide = functools.partial(jax.tree.map, _wide_zeros)
 
-    def body(carry, chunk):
-        total, d_classifiers, d_biases, d_shared = carry
-        hiddens, rows = chunk
-        chunk_heads = _with_hidden(heads, hiddens)
-        logits = tuple(logits_of(head) for head in chunk_heads)
+    def slopes_of(sums, some):
+        total, d_biases, d_shared = sums
+        hiddens, rows = some
+        logits = tuple(logits_of(head) for head in _with_hidden(heads, hiddens))
 
         def of_floats(logits, arrays, shared):
             return loss(logits, rows.with_differentiable(arrays), shared)
 
         # Only the loss of the logits is left to JAX; the products around it are below.
-        (value, aux), (d_logits, d_arrays, d_chunk_shared) = jax.value_and_grad(
+        (value, aux), (d_logits, d_arrays, d_some_shared) = jax.value_and_grad(
             of_floats, argnums=(0, 1, 2), has_aux=True
         )(logits, rows.differentiable, shared)
-        d_hiddens = []
-        for i, (head, slope) in enumerate(zip(chunk_heads, d_logits, strict=True)):
+        slopes = []
+        for i, (head, slope) in enumerate(zip(heads, d_logits, strict=True)):
             # Multiplied in the type of the head, accumulated in float32.
-            half = slope.astype(head.hidden.dtype)
-            d_hiddens.append(matmul(half, head.classifier, (1, 0)))
-            d_classifiers[i] = _add_product(
-                d_classifiers[i], half, head.hidden, plan.block
-            )
+            slopes.append(slope.astype(head.hidden.dtype))
             if head.bias is not None:
                 d_biases[i] += jnp.sum(slope, axis=0)
-        d_shared = jax.tree.map(jnp.add, d_shared, d_chunk_shared)
-        carry = total + value, d_classifiers, d_biases, d_shared
-        return carry, (tuple(d_hiddens), d_arrays, aux)
+        d_shared = jax.tree.map(jnp.add, d_shared, d_some_shared)
+        return (total + value, d_biases, d_shared), (slopes, (d_arrays, aux))
 
+    def body(carry, chunk):
+        d_classifiers, room, sums = carry
+        sums, slopes, rest = in_pieces(slopes_of, sums, room, chunk, plan)
+        d_hiddens = []
+        chunk_heads = _with_hidden(heads, chunk[0])
+        for i, (head, slope) in enumerate(zip(chunk_heads, slopes, strict=True)):
+            d_hiddens.append(matmul(slope, head.classifier, (1, 0)))
+            d_classifiers[i] = _add_product(
+                d_classifiers[i], slope, head.hidden, plan.block
+            )
+        carry = d_classifiers, slopes if room else room, sums
+        return carry, (tuple(d_hiddens), *rest)
+
+    d_biases = [None if head.bias is None else _wide_zeros(head.bias) for head in heads]
     start = (
-        _zero(rows),
         [_wide_zeros(head.classifier) for head in heads],
-        [None if head.bias is None else _wide_zeros(head.bias) for head in heads],
-        wide(shared),
+        [_room(head, plan.size) for head in heads if plan.pieces > 1],
+        (_zero(rows), d_biases, wide(shared)),
     )
     carry, slopes = scan(body, start, heads, rows, plan)
-    total, d_classifiers, d_biases, d_shared = carry
+    d_classifiers, _, (total, d_biases, d_shared) = carry
     d_hiddens, d_arrays, aux = slopes
     d_heads = tuple(map(Head, d_hiddens, d_classifiers, d_biases))
     return total, aux, (d_heads, d_arrays, d_shared)
+
+
+def _room(head: Head, rows: int) -> Array:
+    """For the slopes of a chunk, whose pieces are written into it one by one."""
+    zeros = jnp.zeros((rows, head.classifier.shape[0]), head.hidden.dtype)
+    return vary(zeros, varying(head.classifier))
 
 
 def _add_product(total: Array, slope: Array, hidden: Array, block: int) -> Array:

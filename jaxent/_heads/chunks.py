@@ -65,6 +65,8 @@ class Plan(NamedTuple):
     what there is; 0 for all of it."""
     multiple: int = 1
     """Of how many rows `size` is, where that many fit."""
+    pieces: int = 1
+    """In how many the logits of a chunk are made, where its slopes are `gathered`."""
 
 
 class Plans(NamedTuple):
@@ -92,6 +94,7 @@ def plan_chunks(
     devices: int,
     block: int = 0,
     multiple: int = 1,
+    pieces: int = 1,
 ) -> Plan:
     """Chunks of equal size, none with more rows than fit.
 
@@ -113,7 +116,9 @@ def plan_chunks(
     even = (k for k in range(chunks, limit + 1) if rows % (k * step) == 0)
     chunks = next(even, chunks)
     size = over(over(rows, chunks), multiple) * multiple
-    return Plan(size, over(rows, size or 1) or 1, compact, devices, block, multiple)
+    count = over(rows, size or 1) or 1
+    pieces = pieces if count > 1 else 1
+    return Plan(size, count, compact, devices, block, multiple, pieces)
 
 
 def quartered(plan: Plan, rows: int) -> Plan:
@@ -122,6 +127,68 @@ def quartered(plan: Plan, rows: int) -> Plan:
         return plan
     fit, compact, devices = over(plan.size, 4), plan.compact, plan.devices
     return plan_chunks(rows, fit, compact=compact, devices=devices)
+
+
+def gathered(plan: Plan, rows: int) -> Plan:
+    """Twice the rows a chunk in the same memory, for slopes that are halves.
+
+    A chunk of n rows has room for two arrays of float32, its logits and one more. The
+    slopes of 2·n rows are as large as one of them, where they are halves; and the
+    logits of a quarter of these, which is all there are at once, as half of one.
+    """
+    apart = plan._replace(pieces=1)
+    if plan.pieces == 1 or plan.devices > 1:
+        return apart
+    whole = plan_chunks(
+        rows, 2 * plan.size, compact=plan.compact, devices=1, block=plan.block,
+        multiple=plan.pieces * plan.multiple,
+    )  # fmt: skip
+    # All of them, where they are one chunk, may not be so divided.
+    divides = whole.size % plan.pieces == 0
+    return whole._replace(pieces=plan.pieces) if divides else apart
+
+
+def in_pieces(
+    step: Callable[..., PyTree], carry: PyTree, room: list[Array], chunk: PyTree,
+    plan: Plan,
+) -> tuple[PyTree, list[Array], PyTree]:  # fmt: skip
+    """`step` of a chunk in so many pieces, one after another.
+
+    Of its results, (large, small), the small are put together, and the large are
+    written into the room for those of the whole chunk: the loop would copy them.
+    """
+    if plan.pieces == 1:
+        carry, (large, small) = step(carry, chunk)
+        return carry, large, small
+
+    def put(room: list[Array], large: list[Array], i: Array) -> list[Array]:
+        pairs = zip(room, large, strict=True)
+        return [
+            lax.dynamic_update_slice_in_dim(all_of_it, x, i * x.shape[0], axis=0)
+            for all_of_it, x in pairs
+        ]
+
+    def run(state, numbered):
+        (carry, room), (i, piece) = state, numbered
+        carry, (large, small) = step(carry, piece)
+        return (carry, put(room, large, i)), small
+
+    def skip(state, numbered):
+        (carry, room), (i, piece) = state, numbered
+        like = jax.eval_shape(step, carry, piece)[1]
+        large, small = jax.tree.map(zeros_of, like)
+        return (carry, put(room, large, i)), small
+
+    def maybe(state, numbered):
+        kept = jnp.any(numbered[1][1].keep)
+        return lax.cond(kept, run, skip, state, numbered)
+
+    def split(x: Array) -> Array:
+        return x.reshape(plan.pieces, -1, *x.shape[1:])
+
+    xs = jnp.arange(plan.pieces), jax.tree.map(split, chunk)
+    (carry, room), small = lax.scan(maybe, (carry, room), xs)
+    return carry, room, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), small)
 
 
 def over(count: int, size: int) -> int:

@@ -133,7 +133,7 @@ def _local(given: HeadInputs, settings: HeadSettings, classes: int) -> HeadSetti
         fit = plan.size * classes // classifier.shape[0]
         return plan_chunks(
             count, fit, compact=compact, devices=1, block=plan.block,
-            multiple=plan.multiple,
+            multiple=plan.multiple, pieces=plan.pieces,
         )  # fmt: skip
 
     return settings._replace(plans=Plans(*map(local, settings.plans)))

@@ -30,6 +30,8 @@ CPU_MEMORY = 144 * 10**6
 CHIP_MEMORY = 2**30
 CHIP_ROWS = 128
 """Of a multiple: else XLA on a GPU adds two gradients up in a third array."""
+CHIP_PIECES = 4
+"""Of a chunk of twice the rows, whose slopes are then multiplied at once."""
 CPU_BLOCK = 16 * 2**20
 """Bytes of the classifier's gradient that are computed before they are added up."""
 
@@ -157,14 +159,22 @@ def _plans(
         h.classifier.size * computing_dtype(h.classifier).itemsize for h in heads
     )
 
-    def plan(default: int, block: int, multiple: int) -> Plan:
+    pieces = CHIP_PIECES if _halves(heads) else 1
+
+    def plan(default: int, block: int, multiple: int, pieces: int) -> Plan:
         return plan_chunks(
             positions, _options.size(memory, max(default, row)) // row,
             compact=compact, devices=devices, block=block if gradient > block else 0,
-            multiple=multiple,
+            multiple=multiple, pieces=pieces,
         )  # fmt: skip
 
-    return Plans(plan(CPU_MEMORY, CPU_BLOCK, 1), plan(CHIP_MEMORY, 0, CHIP_ROWS))
+    cpu = plan(CPU_MEMORY, CPU_BLOCK, 1, 1)
+    return Plans(cpu, plan(CHIP_MEMORY, 0, CHIP_ROWS, pieces))
+
+
+def _halves(heads: tuple[Head, ...]) -> bool:
+    """Whether all slopes are multiplied as such."""
+    return all(multiplied_in(h.hidden, h.classifier).itemsize == 2 for h in heads)
 
 
 class Flat(NamedTuple):

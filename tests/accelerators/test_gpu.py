@@ -193,6 +193,11 @@ def test_compiles_for_sm_90a(name, what, record_property, monkeypatch, capfd):
         assert memory.output_size_in_bytes == pytest.approx((n + v) * d * 2, abs=256)
 
 
+def roots(computation: str) -> str:
+    """The operation that a computation ends with."""
+    return re.search(r"ROOT \S+ = \S+ (\w+)\(", computation)[1]
+
+
 @on_h100
 def test_a_head_in_chunks_makes_one_gradient(record_property):
     """Chunks are added to it as they are made: no second array of its size."""
@@ -209,9 +214,16 @@ def test_a_head_in_chunks_makes_one_gradient(record_property):
         "program": f"xla, linear head {n} × {d} × {v}", "pass": "gradient",
         "temporaries_mib": mib,
     })  # fmt: skip
-    # Three products a chunk, of 1024 positions: 6·n·d·v operations.
-    assert program.as_text().count(" dot(") == 3
-    assert f'"known_trip_count":{{"n":"{n // 1024}"}}' in program.as_text()
+    # Two products a chunk of 2048 positions, and in each of its four pieces the
+    # logits: 6·n·d·v operations.
+    text = program.as_text()
+    assert text.count(" dot(") == 3
+    loops = re.findall(r'"known_trip_count":\{"n":"(\d+)"\}', text)
+    assert sorted(loops) == ["4", str(n // 2048)]
+    # Nothing is fused with the product of logits: where a library multiplies, that
+    # would be a pass of its own. The sum of gradients is, which a library adds up.
+    alone = [part for part in text.split("\n\n") if " dot(" in part]
+    assert sorted(map(roots, alone)) == ["add", "dot", "dot"]
     # That gradient in float32, what `memory` says, and hidden in chunks, twice.
     assert mib <= (4 * v * d + 2**30 + 2 * 4 * n * d) / 2**20
 
