@@ -119,7 +119,7 @@ def kernel_after_kernel(chunk, teraflops, terabytes):
 
 def test_the_least_that_a_step_can_take():
     text = " ".join((DOCS / "fused-heads.md").read_text("utf-8").split())
-    said = re.search(r"it is (\d+) ms; at the rates measured on one, (\d+)", text)
+    said = re.search(r"it is (\d+) ms; at .* 715 TFLOP/s and 3.0 TB/s, (\d+)", text)
     h100 = [kernel_after_kernel(2048, *rates) for rates in ((989, 3.35), (715, 3.0))]
     assert [*map(int, said.groups())] == h100
     assert "four products: 70 ms" in text
@@ -240,3 +240,95 @@ def test_every_command_is_there_to_be_run():
     scripts = set(re.findall(r"(?:python|pytest) ([\w/]+\.py)", text))
     assert "examples/exactness.py" in scripts
     assert all((ROOT / script).is_file() for script in scripts)
+
+
+HEADS = {
+    "jaxent, xla": 'jaxent, `"xla"`',
+    "jaxent, pallas_gpu": 'jaxent, `"pallas_gpu"`',
+    "optax": "Optax, bfloat16 logits",
+    "optax, cast": "Optax, float32 logits",
+    "tokamax": "tokamax, chunks",
+}
+FAMILIES = {"integer": "class ids", "soft": "distributions"}
+
+
+def on_h100(part):
+    rows = recorded("h100.json")["rows"]
+    return [
+        r for r in rows if r["part"] == part and not {"skipped", "fails"} & r.keys()
+    ]
+
+
+def test_accelerators_says_what_the_h100_record_does():
+    text = (DOCS / "accelerators.md").read_text("utf-8")
+    heads = [
+        [
+            f"{r['positions']} × {r['width']} × {r['classes']}", HEADS[r["head"]],
+            f"{r['milliseconds']:.1f}", f"{r['to_products'][1]:.2f}",
+            f"{r['temporaries_mib']:.0f}", f"{r['loss_error']:.0e}",
+        ]
+        for r in on_h100("heads")
+    ]  # fmt: skip
+    assert table(text, "N × d × V") == heads
+    ours = [r for r in on_h100("dense") if r["peer"] == "jaxent"]
+    to_optax = {}
+    for r in ours:
+        name = f"{FAMILIES[r['family']]}, {r['positions']} × {r['classes']}"
+        to_optax.setdefault((name, r["dtype"]), {})[r["pass"]] = r["to_optax"][1]
+    dense = [
+        [*row, f"{found['forward']:.2f}", f"{found['gradient']:.2f}"]
+        for row, found in to_optax.items()
+    ]
+    assert table(text, "time over Optax") == dense
+    text = " ".join(text.split())
+    checks, lines = on_h100("checks"), on_h100("certify")
+    assert all(r["ok"] for r in checks)
+    assert f"all {len(checks)} checks" in text
+    set_up = [r["ok"] for r in lines if r["precision"] == "as set"]
+    assert f"keeps {sum(set_up)} of {len(set_up)} lines" in text
+    assert set_up.count(False) == 10
+    assert all(r["ok"] for r in lines if r["precision"] == "highest")
+    (wide,) = (r for r in on_h100("memory") if r["head"] == "jaxent, xla"
+               if (r["positions"], r["memory"]) == (16384, 2**32))  # fmt: skip
+    said = f"takes {wide['milliseconds']:.0f} ms, and {wide['temporaries_mib']:.0f} MiB"
+    assert said in text
+
+
+def test_what_the_readme_says_of_an_h100():
+    text = " ".join(README.split())
+    by_head = {}
+    for r in on_h100("heads"):
+        by_head.setdefault(r["head"], []).append(r)
+
+    def over(others, column):
+        pairs = zip(by_head["jaxent, xla"], by_head[others], strict=True)
+        return [f"{a[column] / b[column]:.2f}" for a, b in pairs]
+
+    times = {other: sorted(over(other, "milliseconds")) for other in by_head}
+    for words, other in (
+        ("{} to {} of the time of dense Optax on float32 logits", "optax, cast"),
+        ("{} to {} on bfloat16 ones", "optax"),
+        ("{} to {} of tokamax's", "tokamax"),
+    ):
+        assert words.format(*times[other]) in text
+    least, *_, most = sorted(
+        x for other in ("optax", "optax, cast") for x in over(other, "temporaries_mib")
+    )
+    assert f"for {least} to {most} of Optax's memory" in text
+    forward, gradient = (
+        next(r["to_optax"][1] for r in on_h100("dense") if r["pass"] == what
+             if (r["peer"], r["classes"], r["dtype"]) == ("jaxent", 131072, "float32"))
+        for what in ("forward", "gradient")
+    )  # fmt: skip
+    assert f"{forward:.2f} of Optax's time forward and {gradient:.2f} with the" in text
+
+
+def test_the_least_is_less_than_what_was_measured():
+    text = " ".join((DOCS / "fused-heads.md").read_text("utf-8").split())
+    large = {r["head"]: r for r in on_h100("heads") if r["positions"] == 16384}
+    xla, kernels = large["jaxent, xla"], large["jaxent, pallas_gpu"]
+    took, products = xla["milliseconds"], xla["milliseconds"] / xla["to_products"][1]
+    assert f"[{took:.0f} ms there](accelerators.md#on-an-h100)" in text
+    assert f"the three products alone {products:.0f}" in text
+    said = f"and {kernels['milliseconds']:.0f} measured, for "
+    assert f"{said}{kernels['temporaries_mib']:.0f} MiB" in text
