@@ -187,7 +187,9 @@ def in_pieces(
         return x.reshape(plan.pieces, -1, *x.shape[1:])
 
     xs = jnp.arange(plan.pieces), jax.tree.map(split, chunk)
-    (carry, room), small = lax.scan(maybe, (carry, room), xs)
+    # A derivative computes each piece again, as `scan` does each chunk.
+    step_again = jax.checkpoint(maybe, prevent_cse=False)
+    (carry, room), small = lax.scan(step_again, (carry, room), xs)
     return carry, room, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), small)
 
 
