@@ -35,11 +35,40 @@ def _doctest_names(doctest_namespace):
         yield
 
 
+KEPT = 400
+"""Programs that a worker keeps for the next module: of all it would have 6 GB."""
+_compiled = []
+
+
+def _count(event, *_, **__):
+    if event.endswith("backend_compile_duration"):
+        _compiled.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _programs_end_with_their_module():
-    """A worker would keep every compiled program, in the end 6 GB of them."""
+def _programs_end(request):
+    """With their module, if it replaces what programs are made of, or how they are."""
+    items = request.session.items
+    own = [i for i in items if i.getparent(pytest.Module) is request.node]
+    alone = any("monkeypatch" in i.fixturenames for i in own)
+    alone |= len({_is_quickly_compiled(i) for i in items}) > 1
+    if alone:
+        _forget()
     yield
+    if alone or len(_compiled) > KEPT:
+        _forget()
+
+
+def _forget():
+    _compiled.clear()
     jax.clear_caches()
+
+
+def _is_quickly_compiled(item):
+    return item.get_closest_marker("quickly_compiled") is not None
 
 
 @pytest.fixture
@@ -55,7 +84,7 @@ def _quickly_compiled(request):
 
     `make test` runs what is marked so by itself, with less of XLA's as well.
     """
-    quickly = request.node.get_closest_marker("quickly_compiled") is not None
+    quickly = _is_quickly_compiled(request.node)
     jax.config.update("jax_disable_most_optimizations", quickly)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
