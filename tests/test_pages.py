@@ -292,6 +292,12 @@ def test_accelerators_says_what_the_h100_record_does():
                if (r["positions"], r["memory"]) == (16384, 2**32))  # fmt: skip
     said = f"takes {wide['milliseconds']:.0f} ms, and {wide['temporaries_mib']:.0f} MiB"
     assert said in text
+    (slab,) = (r for r in on_h100("memory") if r["head"] == "jaxent, pallas_gpu"
+               if (r["positions"], r["memory"]) == (16384, 2**28))  # fmt: skip
+    said = (
+        f'"256MiB"` {slab["milliseconds"]:.0f}, for {slab["temporaries_mib"]:.0f} MiB'
+    )
+    assert said in text
 
 
 def test_what_the_readme_says_of_an_h100():

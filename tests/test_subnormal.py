@@ -71,7 +71,4 @@ def test_no_derivative_is_nan(case):
 
 
 def test_it_keeps_them():
-    small = np.float32(1e-40)
-    assert (
-        not jax.jit(lambda x: x / 2)(small) < 0 < subnormal.run(lambda x: x / 2, small)
-    )
+    assert subnormal.run(lambda x: x / 2, np.float32(1e-40)) > 0

@@ -49,10 +49,10 @@ def _tanh_jvp(primals, tangents):
 
 def quotient(x: Array, y: Array) -> Array:
     """x / y, whose derivatives do not take y²; a TPU's own is off by up to 198 ULP."""
-    return _quotient(_as_exact_as_can_be, *jnp.broadcast_arrays(x, y))
+    return _quotient(_platform_division, *jnp.broadcast_arrays(x, y))
 
 
-def _as_exact_as_can_be(x: Array, y: Array) -> Array:
+def _platform_division(x: Array, y: Array) -> Array:
     corrected = functools.partial(_corrected, lax.div)
     return lax.platform_dependent(x, y, tpu=corrected, default=lax.div)
 

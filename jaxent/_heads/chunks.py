@@ -137,6 +137,7 @@ def gathered(plan: Plan, rows: int) -> Plan:
     logits of a quarter of these, which is all there are at once, as half of one.
     """
     apart = plan._replace(pieces=1)
+    # Runs of rows that XLA has spread would be moved between the devices.
     if plan.pieces == 1 or plan.devices > 1:
         return apart
     whole = plan_chunks(
@@ -177,6 +178,8 @@ def in_pieces(
         (carry, room), (i, piece) = state, numbered
         like = jax.eval_shape(step, carry, piece)[1]
         large, small = jax.tree.map(zeros_of, like)
+        # Hidden is 0 there, so what the room has does no harm; but where one branch
+        # writes into it and the other does not, XLA on a GPU copies all of it.
         return (carry, put(room, large, i)), small
 
     def maybe(state, numbered):
