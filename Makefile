@@ -32,14 +32,14 @@ KNOWN = XLA_FLAGS=$(FLAG) $(BIN)/python -c 'import jax; jax.devices()' >/dev/nul
 FLAGS = XLA_FLAGS=$$($(KNOWN) && echo '$(FLAG)')
 QUICKLY = $(FLAGS) $(PYTEST)
 test: $(ENV)/installed
-	$(PYTEST) -m 'not thorough and not quickly_compiled'
-	$(QUICKLY) tests -m 'not thorough and quickly_compiled'
+	$(PYTEST) tests -m 'not thorough and not quickly_compiled'
+	$(QUICKLY) -m 'not thorough and quickly_compiled'
 
 # And what another test shows to hold: options in float64, every option's derivatives.
 test-all: $(ENV)/installed
 	$(BIN)/python -c 'import jax, sys; print("jax", jax.__version__, "on Python", sys.version.split()[0])'
-	$(PYTEST) -m 'not quickly_compiled'
-	$(QUICKLY) tests -m quickly_compiled
+	$(PYTEST) tests -m 'not quickly_compiled'
+	$(QUICKLY) -m quickly_compiled
 
 # What a change to one loss needs: its rows of the tables, and the rules of the house.
 # With the flags of `test`, so that what runs this on the newest JAX sees one that is gone.

@@ -9,6 +9,9 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# There is a worker for each core: NumPy's threads would only wait in its way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Small programs are compiled faster in one piece.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
@@ -23,9 +26,31 @@ import jaxent
 # Tracing makes many small objects, and few that only a collection frees.
 gc.set_threshold(200_000, 20, 50)
 
+# Where in Python each operation is from takes a twentieth of the time to write down.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# What modules make as they are imported is no test's: a few arrays of zeros.
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Pages and docstrings print four digits."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("quickly_compiled")
+
+
+def pytest_collection_finish(session):
+    """What modules and tests are made of stays: no collection looks at it again."""
+    if not all(map(_is_quickly_compiled, session.items)):
+        _forget()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +82,8 @@ def _programs_end(request):
     alone |= len({_is_quickly_compiled(i) for i in items}) > 1
     if alone:
         _forget()
+    # For what the module's own fixtures make.
+    _compile_quickly(all(map(_is_quickly_compiled, own)))
     yield
     if alone or len(_compiled) > KEPT:
         _forget()
@@ -84,7 +111,8 @@ def _quickly_compiled(request):
 
     `make test` runs what is marked so by itself, with less of XLA's as well.
     """
-    quickly = _is_quickly_compiled(request.node)
+    _compile_quickly(_is_quickly_compiled(request.node))
+
+
+def _compile_quickly(quickly):
     jax.config.update("jax_disable_most_optimizations", quickly)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

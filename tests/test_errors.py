@@ -10,6 +10,8 @@ import pytest
 
 import jaxent
 
+pytestmark = pytest.mark.quickly_compiled
+
 X = jnp.zeros((8, 5))
 Y = jnp.zeros(8, jnp.int32)
 MAPS = jnp.zeros((2, 3, 4, 5))

@@ -11,6 +11,8 @@ import pytest
 import jaxent
 from jaxent.__main__ import main
 
+pytestmark = pytest.mark.quickly_compiled
+
 LABELS, PROBS = [0, 0, 1], [0.3, 0.7, 0.0]
 ROWS, ROW_PROBS = [[0, 0, 1], [0, 1, 0]], [[0.3, 0.7, 0.0], [0.5, 0.2, 0.3]]
 

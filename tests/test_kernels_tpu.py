@@ -39,6 +39,7 @@ def test_functions_made_of_sums_and_products(ours, truth, largest, ulps):
     np.testing.assert_array_equal(values[-4:], truth(limits))
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize(
     ("dtype", "options"),
     [
@@ -63,6 +64,7 @@ def in_every_regime():
     return jnp.eye(N), jnp.asarray(x.T), bias, jnp.asarray(labels), cotangent
 
 
+@pytest.mark.quickly_compiled
 def test_exact_in_every_regime(capsys, monkeypatch):
     args, (x, labels) = in_every_regime(), regimes()
     cotangent = args[-1]
@@ -79,10 +81,12 @@ def test_exact_in_every_regime(capsys, monkeypatch):
         tolerance.check(got, truth, tolerance.budget(truth, spread, "float32"))
 
 
+@pytest.mark.quickly_compiled
 def test_masks_weights_and_means(capsys, monkeypatch):
     check_masked(draw("float32"), interpreted(capsys, monkeypatch), "pallas_tpu")
 
 
+@pytest.mark.quickly_compiled
 def test_no_positions():
     """Nothing is run, so this needs no interpreter."""
     hidden, classifier, bias, labels, _ = draw("float32")
@@ -97,6 +101,7 @@ def test_no_positions():
     assert not any(np.any(s) for s in slopes)
 
 
+@pytest.mark.quickly_compiled
 def test_poison_stays_where_it_is(capsys, monkeypatch):
     """A NaN, a label of no class, and a class with a bias of −inf and one label."""
     hidden, classifier, bias, labels, cotangent = in_every_regime()
@@ -109,6 +114,7 @@ def test_poison_stays_where_it_is(capsys, monkeypatch):
     assert np.isinf(loss).nonzero()[0].tolist() == [5]
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("bug", ["no tail of classes", "classes in parallel"])
 def test_a_bug_is_caught(capsys, monkeypatch, bug):
     with pytest.raises(AssertionError, match="budgets"):

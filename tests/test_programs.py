@@ -76,6 +76,7 @@ def test_the_program_of_a_page_runs(page):
     run(page)
 
 
+@pytest.mark.quickly_compiled
 def test_the_readme_prints_what_it_says():
     page = ROOT / "README.md"
     said = re.findall(r"^print\(.*# \[(.*)\]$", "\n".join(blocks(page)), re.M)
@@ -85,6 +86,7 @@ def test_the_readme_prints_what_it_says():
     assert printed == said
 
 
+@pytest.mark.quickly_compiled
 def test_the_quick_start_learns():
     pytest.importorskip("sklearn", reason="the quick start needs it")
     names, output = run(ROOT / "docs" / "quick-start.md")

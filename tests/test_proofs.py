@@ -5,6 +5,8 @@ import pytest
 
 from benchmarks import proofs
 
+pytestmark = pytest.mark.quickly_compiled
+
 
 @pytest.fixture(autouse=True)
 def _smaller(monkeypatch):

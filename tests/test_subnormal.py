@@ -12,6 +12,8 @@ import pytest
 import subnormal
 from cases import BINARY, CASES, INTEGER, PAIRS, PROBS, Case
 
+pytestmark = pytest.mark.quickly_compiled
+
 TINY = [1, 0.5, 1e-30, 1.2e-38, 1.1e-38, 3e-39, 1e-39, 1e-41, 1e-45, 0]
 FAR = [0, 60, 80, 86, 87.5, 88.5, 92, 96, 103, 110]
 """Distances between logits, of which exp(−x) is normal up to 87.3, and 0 from 104."""
