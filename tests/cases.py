@@ -99,14 +99,15 @@ class Case(NamedTuple):
     def shapes(self, dtype):
         """Few classes and many in float32; other dtypes are the same but for casts.
 
-        What is elementwise has no classes: a few numbers, and enough for vector
-        instructions.
+        An option is written once for any number of classes: many, whose last group is
+        ragged, and few in the other dtypes. What is elementwise has no classes: a few
+        numbers, and enough for vector instructions.
         """
         if dtype != "float32":
             return SHAPES[3:4]
-        if not self.kind.classes:
-            return SHAPES[4:] if self.tag else SHAPES[::4]
-        return SHAPES[3:]
+        if self.tag:
+            return SHAPES[4:]
+        return SHAPES[3:] if self.kind.classes else SHAPES[::4]
 
     @property
     def smallest(self):

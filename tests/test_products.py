@@ -70,28 +70,30 @@ def test_product(case, regime):
     args, options = case.example(BATCH, COUNT, "float32", regime)
     arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
     rounded = [a * SCALES if i in of_logits(case) else a for i, a in enumerate(args)]
-    truth = value(case, rounded, options)
-    cotangent = np.random.default_rng(0).normal(size=truth.shape).astype(np.float32)
+    shape = np.shape(value(case, rounded, options))
+    cotangent = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     given = [jnp.asarray(a) for a in args], arrays, SCALES, cotangent
     found = {k: f(*given) for k, f in PROGRAMS[case.name].items()}
-    for loss in (found["value"], found["both"][0]):
-        within(case, rounded, options, lambda a, o: value(case, a, o), loss)
-    for slopes in (found["gradient"], found["both"][1]):
-        for i, g in zip(of_logits(case), slopes, strict=True):
-            chex.assert_shape(g, args[i].shape)
-            # By the product, which rounds it once more.
-            g = oracle.wide(g) / oracle.wide(SCALES)
-            at = probes(case, args[i])
-            f = functools.partial(gradient, case, i, cotangent, at)
-            got = np.stack([g[index] for index in at])
-            within(case, rounded, options, f, got, ulps=1)
-
-
-def within(case, args, options, f, got, ulps=0):
-    truth = f(args, options)
-    spread = tolerance.spread(f, case.kind.nearby, args, options)
-    allowed = tolerance.budget(truth, spread, "float32", case.ulps + ulps)
-    tolerance.check(got, truth, allowed + case.kind.noise)
+    values, slopes = zip(
+        (found["value"], found["gradient"]), found["both"], strict=True
+    )
+    within = functools.partial(
+        tolerance.check_all,
+        nearby=case.kind.nearby,
+        args=rounded,
+        options=options,
+        dtype="float32",
+        rounding=case.kind.noise,
+    )
+    within(values, functools.partial(value, case), ulps=case.ulps)
+    for i, both in zip(of_logits(case), zip(*slopes, strict=True), strict=True):
+        chex.assert_shape(both, args[i].shape)
+        at = probes(case, args[i])
+        # By the product, which rounds it once more.
+        wide = [oracle.wide(g) / oracle.wide(SCALES) for g in both]
+        got = [np.stack([g[index] for index in at]) for g in wide]
+        f = functools.partial(gradient, case, i, cotangent, at)
+        within(got, f, ulps=case.ulps + 1)
 
 
 MADE = {  # what makes logits, and its slope
