@@ -164,7 +164,7 @@ def test_a_teacher_s_mass_above_1_is_named_where_it_is_read(argument, at, bad, f
 
 
 def user_error(f, *args):
-    error, _ = checkify.checkify(f, errors=checkify.user_checks)(*args)
+    error, _ = jax.jit(checkify.checkify(f, errors=checkify.user_checks))(*args)
     return error.get()
 
 

@@ -19,9 +19,10 @@ BUDGET = {"memory": 4 * 2 * V * 4}
 RNG = np.random.default_rng(0)
 HIDDEN = jnp.asarray(RNG.normal(size=(3, 4, D)), jnp.float32)
 CLASSIFIER = jnp.asarray(RNG.normal(size=(V, D)), jnp.float32)
-LABELS = jnp.asarray(RNG.integers(0, V, (3, 4)), jnp.int32).at[0, 1].set(-100)
-WHERE = jnp.ones((3, 4), bool).at[1, 2].set(False)
-WEIGHTS = jnp.ones((3, 4)).at[2].set([0.5, 0, 2, 1])
+LABELS = RNG.integers(0, V, (3, 4), np.int32)
+LABELS[0, 1] = -100
+WHERE, WEIGHTS = np.ones((3, 4), bool), np.ones((3, 4), np.float32)
+WHERE[1, 2], WEIGHTS[2] = False, [0.5, 0, 2, 1]
 SEEN = WHERE & (WEIGHTS != 0) & (LABELS != -100)
 LOSS = functools.partial(jaxent.linear_softmax_cross_entropy, **BUDGET)
 MASKS = {"where": WHERE, "weights": WEIGHTS, "ignore_index": -100}

@@ -219,7 +219,7 @@ def test_checked_ids_are_named():
 
     def report(ids, **options):
         f = checkify.checkify(functools.partial(dense, **options))
-        return f(x, jnp.asarray(ids), log_p)[0].get()
+        return jax.jit(f)(x, jnp.asarray(ids), log_p)[0].get()
 
     assert report(ids) is None
     ids[1, 2] = -1
