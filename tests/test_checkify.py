@@ -31,9 +31,13 @@ WAYS = {
 }
 
 
-def report(f, labels):
-    error, _ = checkify.checkify(f, errors=checkify.user_checks)(LOGITS, labels)
+def user_error(f, *args):
+    error, _ = jax.jit(checkify.checkify(f, errors=checkify.user_checks))(*args)
     return error.get()
+
+
+def report(f, labels):
+    return user_error(f, LOGITS, labels)
 
 
 def with_label(label, *index):
@@ -59,9 +63,11 @@ def test_statistics_name_a_bad_label_too():
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_bad_label_is_named_in_every_transform(way):
-    f = way(plainest)
-    assert "got 7 at flat position" in report(f, with_label(7, 1, 1))
-    assert report(f, jnp.array(LABELS)) is None
+    """At the prompt: nothing but the way itself compiles."""
+    checked = checkify.checkify(way(plainest), errors=checkify.user_checks)
+    error, _ = checked(LOGITS, with_label(7, 1, 1))
+    assert "got 7 at flat position" in error.get()
+    assert checked(LOGITS, jnp.array(LABELS))[0].get() is None
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -161,11 +167,6 @@ def test_a_teacher_s_mass_above_1_is_named_where_it_is_read(argument, at, bad, f
         # Where there is no entry, there is no mass.
         given[0][1] = -1
         assert check(*given)[0].get() is None
-
-
-def user_error(f, *args):
-    error, _ = jax.jit(checkify.checkify(f, errors=checkify.user_checks))(*args)
-    return error.get()
 
 
 @pytest.mark.parametrize(("name", "args", "at", "bad", "must"), OUT_OF_RANGE)
