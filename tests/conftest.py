@@ -9,7 +9,7 @@ a `conftest.py` any doctests.
 import re
 
 import pytest
-from everyday import EVERYDAY, OF_JS
+from everyday import EVERYDAY, OF_JS, ROWS
 
 collect_ignore_glob = [
     "golden/*.py", "peers/*.py", "typed/*.py", "*/conftest.py", "conftest.py",
@@ -17,9 +17,11 @@ collect_ignore_glob = [
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    rows = config.stash.setdefault(ROWS, {})
     for item in items:
         file, (name, _, row) = item.path.stem, item.name.rstrip("]").partition("[")
         kept = re.search(EVERYDAY.get(f"{file}::{name}", ""), row)
+        rows.setdefault(f"{file}::{name}", set()).add(bool(kept))
         if not kept or ("js_divergence" in row and file not in OF_JS):
             item.add_marker("thorough")

@@ -8,6 +8,11 @@ saturation; four processes) waits for that run, so it comes before a release.
 All tests of a file and name that is not here are run every day.
 """
 
+import pytest
+
+ROWS = pytest.StashKey[dict[str, set[bool]]]()
+"""Of each test that was collected, whether rows match, and whether any does not."""
+
 EVERYDAY = {
     "test_values::test_value_and_gradient": (
         "^(?!js_.*-(axis0|axes|weight)|cross_.*-warm|kl_.*-axes|.*-cold"

@@ -7,7 +7,7 @@ from pathlib import Path
 import oracle
 import pytest
 from cases import CASES, LOSSES
-from everyday import EVERYDAY
+from everyday import EVERYDAY, ROWS
 from test_oracle import DEFINITIONS
 from test_public_api import FUNCTIONS
 
@@ -42,6 +42,15 @@ def test_what_a_thorough_run_has_alone_is_of_tests_that_there_are():
     for test in EVERYDAY:
         file, name = test.split("::")
         assert f"def {name}(" in (ROOT / "tests" / f"{file}.py").read_text(), test
+
+
+def test_what_is_run_every_day_is_some_and_not_all(pytestconfig):
+    """Of the files that are collected whole, which in a whole run are all."""
+    if any("::" in given for given in pytestconfig.args):
+        pytest.skip("some rows were asked for")
+    rows = pytestconfig.stash[ROWS]
+    found = {test: rows[test] for test in EVERYDAY.keys() & rows.keys()}
+    assert found == {test: {True, False} for test in found}
 
 
 def because(reason, *names):
