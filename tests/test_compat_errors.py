@@ -17,6 +17,8 @@ import pytest
 import jaxent
 from jaxent import compat
 
+pytestmark = pytest.mark.quickly_compiled
+
 PACKAGE = str(Path(jaxent.__file__).parent)
 KEY = jax.random.key(0)
 X, Y = jnp.zeros((8, 5)), jnp.zeros(8, jnp.int32)

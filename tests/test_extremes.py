@@ -174,6 +174,7 @@ def test_integer_labels_against_sixty_digits(offset):
             assert abs(mpmath.mpf(float(mine)) - truth) <= ULPS * unit
 
 
+@pytest.mark.quickly_compiled
 def test_the_compiler_keeps_the_order_of_the_arithmetic():
     """Op by op, nothing can be rewritten; the same bounds hold as compiled."""
     with jax.disable_jit():
