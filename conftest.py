@@ -26,9 +26,6 @@ import jaxent
 # Tracing makes many small objects, and few that only a collection frees.
 gc.set_threshold(200_000, 20, 50)
 
-# Where in Python each operation is from takes a twentieth of the time to write down.
-jax.config.update("jax_traceback_in_locations_limit", 0)
-
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -100,14 +100,11 @@ class Case(NamedTuple):
         """Few classes and many in float32; other dtypes are the same but for casts.
 
         An option is written once for any number of classes: many, whose last group is
-        ragged, and few in the other dtypes. What is elementwise has no classes: a few
-        numbers, and enough for vector instructions.
+        ragged, and few in the other dtypes.
         """
         if dtype != "float32":
             return SHAPES[2:3]
-        if self.tag:
-            return SHAPES[3:]
-        return SHAPES[2:] if self.kind.classes else SHAPES[1::2]
+        return SHAPES[3:] if self.tag else SHAPES[2:]
 
     @property
     def smallest(self):
