@@ -10,12 +10,14 @@ from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from .. import _checks
 from .._errors import door, fail, outside
-from .conventions import PROBABILITIES, Convention, of_elements, of_rows
+from .conventions import Convention, of_elements, of_rows
+from .tables import PROBABILITIES
 
 Numbers = ArrayLike | Sequence[float] | Sequence[Sequence[float]]
 """An array, or lists of numbers as they are typed in."""
@@ -135,7 +137,8 @@ def explain(
         )
         y = _checks.weights("labels", cast(ArrayLike, labels))
         readings = [_read(c, text, wanted) for c in _conventions(y, p)]
-        shares = bool(jnp.all((p >= 0) & (p <= 1)))
+        known = np.asarray(p)
+        shares = bool(((known >= 0) & (known <= 1)).all())
     return Explanation(tuple(sorted(readings, key=_unlikely(shares))), text)
 
 
@@ -163,7 +166,7 @@ def _conventions(y: Array, p: Array) -> list[Convention]:
         )
     y = y.astype(jnp.float64)
     elements, rows = of_elements(y, p), of_rows(y, p, ids=ids)
-    one_each = p.ndim == 2 and bool(jnp.all(jnp.sum(y, axis=-1) == 1))
+    one_each = p.ndim == 2 and bool((np.asarray(y).sum(axis=-1) == 1).all())
     return [*rows, *elements] if one_each else [*elements, *rows]
 
 

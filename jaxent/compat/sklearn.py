@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -99,29 +99,30 @@ def _either(y_proba: ArrayLike | None, y_pred: ArrayLike | None) -> ArrayLike:
     return given
 
 
-def _known(x: Array) -> bool:
-    return not isinstance(x, Tracer)
+def _known(x: Array) -> np.ndarray | None:
+    """The values, unless they are traced; NumPy compiles nothing to look at them."""
+    return None if isinstance(x, Tracer) else np.asarray(x)
 
 
 def _all_zero(weights: Array) -> bool:
-    # Under `jit` what is known would be traced by the look itself.
-    with jax.ensure_compile_time_eval():
-        return _known(weights) and not jnp.any(weights != 0)
+    known = _known(weights)
+    return known is not None and not known.any()
 
 
-def _outside(p: Array) -> Array:
+def _outside(p: Array) -> np.ndarray:
     """The numbers that are no probabilities, as far as they are known."""
-    with jax.ensure_compile_time_eval():
-        return p[~((p >= 0) & (p <= 1))] if _known(p) else jnp.zeros(0)
+    known = _known(p)
+    return np.zeros(0) if known is None else known[~((known >= 0) & (known <= 1))]
 
 
 def _uneven(p: Array) -> bool:
     """Whether there are rows, and are known, that do not sum to one."""
-    if not _known(p) or p.ndim == 1 or p.shape[1] == 1:
+    known = _known(p)
+    if known is None or p.ndim == 1 or p.shape[1] == 1:
         return False
     tolerance = float(jnp.finfo(p.dtype).eps) ** 0.5 + 1e-8
-    with jax.ensure_compile_time_eval():
-        return bool(jnp.any(abs(jnp.sum(p, axis=1) - 1) > tolerance))
+    rows = known.astype(float).sum(axis=1)
+    return bool((abs(rows - 1) > tolerance).any())
 
 
 def _probabilities(y_proba: ArrayLike, eps: float | None) -> Array:
