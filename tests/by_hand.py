@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cases import losses
+from given import put
 
 # 8 units in the last place of float32: one for the rounding of each input, log p, the
 # 2–3 of the functions themselves, and room for the terms of the focal slope.
@@ -32,7 +33,7 @@ PAIRS = losses(lambda x: x.of_two_floats)
 
 
 def array(*x, dtype=jnp.float32):
-    return jnp.array(x, dtype)
+    return put(x, dtype)
 
 
 def worked(loss, probs, weights):

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from given import put
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -74,7 +74,7 @@ class Golden:
 
             with jax.enable_x64(double):
                 arrays = {
-                    k: jnp.asarray(a)
+                    k: put(a)
                     for k, a in self.arrays.items()
                     if double or a.dtype != np.float64
                 }

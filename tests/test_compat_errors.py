@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from given import of_jax
 
 import jaxent
 from jaxent import compat
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.quickly_compiled
 
 PACKAGE = str(Path(jaxent.__file__).parent)
 KEY = jax.random.key(0)
-X, Y = jnp.zeros((8, 5)), jnp.zeros(8, jnp.int32)
-KEEP, COMPLEX = jnp.ones((8, 5), bool), X.astype(complex)
+X, Y = np.zeros((8, 5)), np.zeros(8, np.int32)
+KEEP, COMPLEX = np.ones((8, 5), bool), X.astype(complex)
 IDS, BIAS = Y[:, None], X[:, 0]
 SIZES = {"num_sampled": 3, "num_classes": 8}
 DRAW = SIZES | {"key": KEY}
@@ -32,9 +32,11 @@ RANKED = SIZES | {
     "resampling_temperature": 1.0, "remove_accidental_hits": True,
     "partition_strategy": "mod",
 }  # fmt: skip
-ADAPTIVE = compat.torch.adaptive_log_softmax(KEY, 5, 8, (3,))
+ADAPTIVE = compat.torch.AdaptiveLogSoftmax(
+    np.zeros((4, 5)), ((np.zeros((1, 5)), np.zeros((5, 1))),), np.zeros(4)
+)
 RAGGED, OBJECTS = [[1.0], [1.0, 2.0]], np.full((8, 5), None)
-IMAGES, MAPS = jnp.zeros((2, 3, 4, 4)), jnp.zeros((2, 4, 3), jnp.int32)
+IMAGES, MAPS = np.zeros((2, 3, 4, 4)), np.zeros((2, 4, 3), np.int32)
 PAIR = [0.2, 0.3]
 
 
@@ -56,7 +58,7 @@ MISTAKES = [
     ("torch.cross_entropy", (X, KEEP[:, 0]), {}, TypeError, "target", "be integer class ids", "bool[8]", "Cast ids: `target.astype(jnp.int32)`."),
     ("torch.cross_entropy", (IMAGES, MAPS), {}, ValueError, "target", "have shape (2, 4, 4) (that of `input[:, 0]`)", "(2, 4, 3)", "Give one class id per position."),
     ("torch.cross_entropy", (X[0, 0], Y[0]), {}, ValueError, "input", "have an axis", "()", "It is a single number: add the axis of the classes."),
-    ("torch.cross_entropy", (X, Y), {"weight": jnp.ones(8)}, ValueError, "weight", "have shape (5,), one weight a class", "(8,)", 'For weights of positions multiply the losses of reduction="none".'),
+    ("torch.cross_entropy", (X, Y), {"weight": np.ones(8)}, ValueError, "weight", "have shape (5,), one weight a class", "(8,)", 'For weights of positions multiply the losses of reduction="none".'),
     ("torch.cross_entropy", (X, Y.astype("uint8")), {"ignore_index": -1}, ValueError, "ignore_index", "be an id that uint8 labels can be", "-1", "Cast `target` to a type that holds it."),
     ("torch.cross_entropy", (X, Y), {"ignore_index": "a"}, TypeError, "ignore_index", "be one integer", "'a'", "Pass an int; to ignore several ids, set them to it in `target`."),
     ("torch.cross_entropy", (X, Y), {"ignore_index": Traced(1)}, TypeError, "ignore_index", "be one integer", "int32[]", 'Under `jax.jit` it is static: `static_argnames="ignore_index"`.'),
@@ -74,15 +76,15 @@ MISTAKES = [
     ("torch.linear_cross_entropy", (X, X, X), {}, ValueError, "target", "have shape (8, 8) (that of the logits), to be probabilities", "(8, 5)", "Class ids are integers, of shape (8,)."),
     ("torch.linear_cross_entropy", (X, X, Y), {"linear_bias": X[0]}, ValueError, "linear_bias", "have shape (8,) (that of `linear_weight[..., 0]`)", "(5,)", "Nothing is broadcast: reshape, or `jnp.broadcast_to` it yourself."),
     ("torch.CrossEntropyLoss", (X, Y[:3]), {}, ValueError, "target", "have shape (8,) (that of `input[:, 0]`)", "(3,)", "Give one class id per position."),
-    ("torch.CrossEntropyLoss", (X, Y), {"weight": jnp.ones(8)}, ValueError, "weight", "have shape (5,), one weight a class", "(8,)", 'For weights of positions multiply the losses of reduction="none".'),
+    ("torch.CrossEntropyLoss", (X, Y), {"weight": np.ones(8)}, ValueError, "weight", "have shape (5,), one weight a class", "(8,)", 'For weights of positions multiply the losses of reduction="none".'),
     ("torch.CrossEntropyLoss", (), {"label_smoothing": 2}, ValueError, "label_smoothing", "be from 0 to 1", "2", "It is the share of the uniform distribution; 0 is off."),
     ("torch.CrossEntropyLoss", (), {"ignore_index": "a"}, TypeError, "ignore_index", "be one integer", "'a'", "Pass an int; to ignore several ids, set them to it in `target`."),
     ("torch.CrossEntropyLoss", (), {"class_weights": X[0]}, TypeError, "class_weights", "be an argument it has", "float32[5]", "Did you mean `weight`? It takes weight, size_average, ignore_index, reduce, reduction, label_smoothing."),
-    ("torch.BCEWithLogitsLoss", (X, X), {"pos_weight": jnp.ones(3)}, ValueError, "pos_weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
+    ("torch.BCEWithLogitsLoss", (X, X), {"pos_weight": np.ones(3)}, ValueError, "pos_weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
     ("torch.KLDivLoss", (), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'mean', 'sum', 'batchmean'", "'average'", "There are no others."),
     ("torch.binary_cross_entropy", (X, X[:1]), {}, ValueError, "target", "have shape (8, 5) (that of `input`)", "(1, 5)", "Nothing is broadcast. If meant: `jnp.broadcast_to(target, (8, 5))`."),
-    ("torch.binary_cross_entropy", (X, X), {"weight": jnp.ones(3)}, ValueError, "weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
-    ("torch.binary_cross_entropy_with_logits", (X, X), {"pos_weight": jnp.ones(3)}, ValueError, "pos_weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
+    ("torch.binary_cross_entropy", (X, X), {"weight": np.ones(3)}, ValueError, "weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
+    ("torch.binary_cross_entropy_with_logits", (X, X), {"pos_weight": np.ones(3)}, ValueError, "pos_weight", "broadcast to `input`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
     ("torch.sigmoid_focal_loss", (X, X), {"alpha": None}, TypeError, "alpha", "be one Python number", "None", "A negative number is off; a traced one has no sign yet."),
     ("torch.adaptive_log_softmax", (KEY, 4, 8, (6, 3)), {}, ValueError, "cutoffs", "increase from 1 to at most n_classes − 1 = 7", "(6, 3)", "They are where the clusters begin."),
     ("torch.adaptive_log_softmax", (KEY, 4, 8, "3"), {}, TypeError, "cutoffs", "be a tuple of ints", "'3'", "They are where the clusters begin."),
@@ -95,7 +97,7 @@ MISTAKES = [
     ("tensorflow.softmax_cross_entropy_with_logits", (X, X), {"axis": "a"}, TypeError, "axis", "be an int or a tuple of ints", "'a'", "-1 is the last axis."),
     ("tensorflow.softmax_cross_entropy_with_logits_v2", (X, X), {"axis": 5}, ValueError, "axis", "name axes of `logits`, of shape (8, 5), each once", "5", "-1 is the last axis."),
     ("tensorflow.sparse_softmax_cross_entropy_with_logits", (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", "For class probabilities use `jaxent.compat.tensorflow.softmax_cross_entropy_with_logits`."),
-    ("tensorflow.weighted_cross_entropy_with_logits", (X, X, jnp.ones(3)), {}, ValueError, "pos_weight", "broadcast to the logits' shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
+    ("tensorflow.weighted_cross_entropy_with_logits", (X, X, np.ones(3)), {}, ValueError, "pos_weight", "broadcast to the logits' shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
     ("tensorflow.sampled_softmax_loss", (X, BIAS, Y, X), DRAW, ValueError, "labels", "have shape (8, 1), `num_true` ids for each of `inputs`", "(8,)", "Add the axis: `labels[:, None]`."),
     ("tensorflow.sampled_softmax_loss", (X, BIAS, IDS, X), {**DRAW, "num_true": "x"}, TypeError, "num_true", "be one integer", "'x'", "It is a size, and fixed when the call is traced."),
     ("tensorflow.sampled_softmax_loss", (X, BIAS, IDS, X), SIZES, ValueError, "key", "be a JAX random key", "None", "Pass a key such as `jax.random.key(0)`, or `sampled_values`."),
@@ -118,16 +120,16 @@ MISTAKES = [
     ("keras.sparse_categorical_crossentropy", (X, X), {}, ValueError, "y_true", "have shape (8,) (`y_pred` without the class axis)", "(8, 5)", "For class probabilities use `jaxent.compat.keras.categorical_crossentropy`."),
     ("keras.sparse_categorical_crossentropy", (Y.astype("uint8"), X), {"ignore_class": -1}, ValueError, "ignore_class", "be an id that uint8 labels can be", "-1", "Cast `y_true` to a type that holds it."),
     ("keras.sparse_categorical_crossentropy", (Y, X), {"ignore_class": "a"}, TypeError, "ignore_class", "be one integer", "'a'", "Pass one class id, such as 255."),
-    ("keras.categorical_focal_crossentropy", (X, X), {"alpha": jnp.ones(3)}, ValueError, "alpha", "broadcast to `y_pred`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
+    ("keras.categorical_focal_crossentropy", (X, X), {"alpha": np.ones(3)}, ValueError, "alpha", "broadcast to `y_pred`'s shape (8, 5)", "(3,)", "Give one number, one per last axis, or one per element."),
     ("keras.categorical_generalized_cross_entropy", (Y, X, 0), {}, ValueError, "q", "be above 0", "0", "It goes from cross-entropy, near 0, to the mean absolute error, 1."),
     ("keras.poisson", (X[0, 0], X[0, 0]), {}, ValueError, "y_pred", "have an axis", "()", "It is a single number: add the axis of the outputs."),
     ("keras.CategoricalCrossentropy", (), {"reduction": "average"}, ValueError, "reduction", "be one of 'sum_over_batch_size', 'sum', 'none', 'mean', 'mean_with_sample_weight'", "'average'", "There are no others."),
     ("keras.CategoricalCrossentropy", (), {"axes": 1}, TypeError, "axes", "be an argument it has", "1", "Did you mean `axis`? It takes from_logits, label_smoothing, axis, reduction, name, dtype."),
-    ("keras.CategoricalCrossentropy", (X, X), {"sample_weight": jnp.ones(3)}, ValueError, "sample_weight", "broadcast against the losses, of shape (8,)", "(3,)", "Its axes must be equal or 1, counted from the last."),
+    ("keras.CategoricalCrossentropy", (X, X), {"sample_weight": np.ones(3)}, ValueError, "sample_weight", "broadcast against the losses, of shape (8,)", "(3,)", "Its axes must be equal or 1, counted from the last."),
     ("keras.CategoricalCrossentropy", (X, X), {"mask": X[:, 0]}, TypeError, "mask", "be booleans, True to keep", "float32[8]", "Write `mask != 0`; multipliers are `sample_weight`."),
     ("keras.SparseCategoricalCrossentropy", (X, X), {}, ValueError, "y_true", "have shape (8,) (`y_pred` without the class axis)", "(8, 5)", "For class probabilities use `jaxent.compat.keras.CategoricalCrossentropy`."),
     ("keras.metrics.CategoricalCrossentropy", (X, X), {"axis": 5}, ValueError, "axis", "name axes of `y_pred`, of shape (8, 5), each once", "5", "-1 is the last axis."),
-    ("keras.metrics.SparseCategoricalCrossentropy", (Y, X), {"sample_weight": jnp.ones(3)}, ValueError, "sample_weight", "broadcast to the first axes of the losses, of shape (8,)", "(3,)", "Give one number a sample, or one a loss."),
+    ("keras.metrics.SparseCategoricalCrossentropy", (Y, X), {"sample_weight": np.ones(3)}, ValueError, "sample_weight", "broadcast to the first axes of the losses, of shape (8,)", "(3,)", "Give one number a sample, or one a loss."),
     ("optax.softmax_cross_entropy", (X, X[:3]), {}, ValueError, "labels", "broadcast against `logits`, of shape (8, 5)", "(3, 5)", "Their axes must be equal or 1, counted from the last."),
     ("optax.softmax_cross_entropy", (X, Y), {}, ValueError, "labels", "broadcast against `logits`, of shape (8, 5)", "(8,)", "For class ids write `jax.nn.one_hot(labels, 5)`."),
     ("optax.softmax_cross_entropy", (X, X), {"where": KEEP[:3]}, ValueError, "where", "broadcast to the logits' shape (8, 5), or to its positions' (8,)", "(3, 5)", "Its axes must be equal or 1."),
@@ -158,8 +160,8 @@ MISTAKES = [
     ("optax.sigmoid_binary_cross_entropy", (KEEP, X), {}, TypeError, "logits", "be real floats", "bool[8, 5]", "The floats are `labels`: swap the two."),
     ("tensorflow.sampled_softmax_loss", (X, BIAS, X, IDS), DRAW, TypeError, "inputs", "be real floats", "int32[8, 1]", "The floats are `labels`: swap the two."),
     # axes in another order
-    ("torch.cross_entropy", (jnp.zeros((2, 4, 4, 3)), jnp.zeros((2, 4, 4), int)), {}, ValueError, "target", "have shape (2, 4, 3) (that of `input[:, 0]`)", "(2, 4, 4)", "Classes are axis 1: `jnp.moveaxis(input, -1, 1)`."),
-    ("torch.nll_loss", (jnp.zeros((2, 7, 5)), jnp.zeros((5, 2), int)), {}, ValueError, "target", "have shape (2, 5) (that of `input[:, 0]`)", "(5, 2)", "Transpose it: `target.T`."),
+    ("torch.cross_entropy", (np.zeros((2, 4, 4, 3)), np.zeros((2, 4, 4), int)), {}, ValueError, "target", "have shape (2, 4, 3) (that of `input[:, 0]`)", "(2, 4, 4)", "Classes are axis 1: `jnp.moveaxis(input, -1, 1)`."),
+    ("torch.nll_loss", (np.zeros((2, 7, 5)), np.zeros((5, 2), int)), {}, ValueError, "target", "have shape (2, 5) (that of `input[:, 0]`)", "(5, 2)", "Transpose it: `target.T`."),
     ("torch.cross_entropy", (X, [0.0] * 8), {}, TypeError, "target", "be integers, to be class ids", "float32[8]", "Floats are probabilities, one a class; ids: `jnp.asarray(target, jnp.int32)`."),
     ("torch.cross_entropy", (X, Y), {"reduction": "elementwise_mean"}, ValueError, "reduction", "be one of 'none', 'mean', 'sum'", "'elementwise_mean'", "Did you mean 'mean'?"),
 ]
@@ -182,10 +184,10 @@ MORE = [
     ("torch.nll_loss", (X[0, 0], Y[0]), {}),
     ("torch.linear_cross_entropy", (X[0, 0], X, Y), {}),
     ("torch.linear_cross_entropy", (X, X[0, 0], Y), {}),
-    ("torch.linear_cross_entropy", (X, jnp.zeros((8, 2, 4)), Y), {}),
-    ("torch.linear_cross_entropy", (X, jnp.zeros((8, 2, 5)), Y), {}),
-    ("torch.linear_cross_entropy", (X, X, jnp.zeros((8, 8), int)), {}),
-    ("torch.linear_cross_entropy", (X, X, jnp.zeros((8, 8))), {"linear_bias": X[0]}),
+    ("torch.linear_cross_entropy", (X, np.zeros((8, 2, 4)), Y), {}),
+    ("torch.linear_cross_entropy", (X, np.zeros((8, 2, 5)), Y), {}),
+    ("torch.linear_cross_entropy", (X, X, np.zeros((8, 8), int)), {}),
+    ("torch.linear_cross_entropy", (X, X, np.zeros((8, 8))), {"linear_bias": X[0]}),
     ("torch.linear_cross_entropy", (X, X, Y), {"weight": "a"}),
     ("torch.linear_cross_entropy", (X, X, Y), {"ignore_index": Traced(1)}),
     ("torch.binary_cross_entropy", (X, RAGGED), {}),
@@ -201,7 +203,7 @@ MORE = [
     ("torch.binary_cross_entropy", (X, X), {"size_average": Traced(True)}),
     ("torch.binary_cross_entropy_with_logits", (X, X), {"pos_weight": "a"}),
     ("torch.multilabel_soft_margin_loss", (X[0, 0], X[0, 0]), {}),
-    ("torch.multilabel_soft_margin_loss", (X, X), {"weight": jnp.ones(8)}),
+    ("torch.multilabel_soft_margin_loss", (X, X), {"weight": np.ones(8)}),
     ("torch.sigmoid_focal_loss", (X, X), {"alpha": Traced(0.2)}),
     ("torch.sigmoid_focal_loss", (X, X), {"gamma": -1}),
     ("torch.sigmoid_focal_loss", (X, X[:1]), {}),
@@ -243,9 +245,9 @@ MORE = [
     ("tensorflow.nce_loss", (X, BIAS, IDS, X), {**DRAW, "remove_accidental_hits": "yes"}),
     ("tensorflow.rank_sampled_softmax_loss", (X, BIAS, IDS, X), RANKED | {"resampling_temperature": 0}),
     ("tensorflow.rank_sampled_softmax_loss", (X, BIAS, IDS, X), {**RANKED, "counts": Y[:3]}),
-    ("tensorflow.losses.sigmoid_cross_entropy", (X, X, jnp.ones(3)), {}),
+    ("tensorflow.losses.sigmoid_cross_entropy", (X, X, np.ones(3)), {}),
     ("tensorflow.losses.sparse_softmax_cross_entropy", (Y[0], X[0, 0]), {}),
-    ("tensorflow.losses.log_loss", (X, X), {"epsilon": jnp.ones(3)}),
+    ("tensorflow.losses.log_loss", (X, X), {"epsilon": np.ones(3)}),
     ("keras.binary_crossentropy", (X, X), {"label_smoothing": "a"}),
     ("keras.binary_crossentropy", (X[0, 0], X[0, 0]), {}),
     ("keras.categorical_crossentropy", (X, X), {"axis": Traced(1)}),
@@ -253,7 +255,7 @@ MORE = [
     ("keras.binary_focal_crossentropy", (X, X), {"gamma": "a"}),
     ("keras.binary_focal_crossentropy", (X, X), {"alpha": None}),
     ("keras.binary_focal_crossentropy", (X, X), {"apply_class_balancing": "x"}),
-    ("keras.categorical_focal_crossentropy", (X, X), {"gamma": jnp.ones(3)}),
+    ("keras.categorical_focal_crossentropy", (X, X), {"gamma": np.ones(3)}),
     ("keras.sparse_categorical_crossentropy", (Y, X), {"from_logits": "x"}),
     ("keras.sparse_categorical_crossentropy", (Y[0], X[0, 0]), {}),
     ("keras.categorical_generalized_cross_entropy", (Y[0], X[0, 0], 0.5), {}),
@@ -266,7 +268,7 @@ MORE = [
     ("keras.SparseCategoricalCrossentropy", (Y, X), {"ignore_class": 0, "mask": KEEP[:3, 0]}),
     ("keras.CategoricalGeneralizedCrossEntropy", (), {"q": 2}),
     ("keras.KLDivergence", (X, X), {"sample_weight": "a"}),
-    ("keras.metrics.BinaryCrossentropy", (X, X), {"sample_weight": jnp.ones((8, 3))}),
+    ("keras.metrics.BinaryCrossentropy", (X, X), {"sample_weight": np.ones((8, 3))}),
     ("keras.metrics.BinaryCrossentropy", (), {"from_logits": "x"}),
     ("keras.metrics.SparseCategoricalCrossentropy", (X, Y), {}),
     ("keras.metrics.CategoricalCrossentropy", (X, X), {"mask": X[:, 0]}),
@@ -278,10 +280,10 @@ MORE = [
     ("optax.softmax_cross_entropy", (X[0, 0], X[0, 0]), {}),
     ("optax.softmax_cross_entropy", (X, X), {"where": KEEP[:, :, None]}),
     ("optax.softmax_cross_entropy_with_integer_labels", (X, X[:, 0]), {}),
-    ("optax.poly_loss_cross_entropy", (X, X), {"epsilon": jnp.ones(3)}),
+    ("optax.poly_loss_cross_entropy", (X, X), {"epsilon": np.ones(3)}),
     ("optax.poly_loss_cross_entropy", (X, X, 2.0), {}),
     ("optax.generalized_kl_divergence", (X, X), {"where": KEEP[:3]}),
-    ("optax.smooth_labels", (X, jnp.ones(3)), {}),
+    ("optax.smooth_labels", (X, np.ones(3)), {}),
     ("optax.smooth_labels", (X, 0.1), {"where": KEEP[:3]}),
     ("sklearn.log_loss", (None, PAIR), {}),
     ("sklearn.log_loss", ("ab", PAIR), {}),
@@ -317,11 +319,12 @@ def used(call, args, options):
 
 def answer(call, args, options):
     """What the mistake is answered with; what is `Traced` is, the rest is known."""
-    leaves, tree = jax.tree.flatten((args, options), is_leaf=is_traced)
+    given = of_jax((args, options))
+    leaves, tree = jax.tree.flatten(given, is_leaf=is_traced)
 
     def run(*values):
-        given = iter(values)
-        filled = [next(given) if is_traced(leaf) else leaf for leaf in leaves]
+        rest = iter(values)
+        filled = [next(rest) if is_traced(leaf) else leaf for leaf in leaves]
         return used(call, *jax.tree.unflatten(tree, filled))
 
     values = [leaf.value for leaf in leaves if is_traced(leaf)]

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from given import of_jax, put
 
 import jaxent
 
 pytestmark = pytest.mark.quickly_compiled
 
-X = jnp.zeros((8, 5))
-Y = jnp.zeros(8, jnp.int32)
-MAPS = jnp.zeros((2, 3, 4, 5))
-KEEP = jnp.ones(8, bool)
+X = np.zeros((8, 5))
+Y = np.zeros(8, np.int32)
+MAPS = np.zeros((2, 3, 4, 5))
+KEEP = np.ones(8, bool)
 IDS = "softmax_cross_entropy_with_integer_labels"
 DENSE = "softmax_cross_entropy"
 FUSED = "linear_softmax_cross_entropy"
@@ -26,7 +27,7 @@ MULTILABEL = "linear_sigmoid_binary_cross_entropy"
 FIXED = "samplers.fixed_unigram"
 
 TPU = {"implementation": "pallas_tpu"}
-WIDE = jnp.zeros((8, 2**16), jnp.bfloat16)
+WIDE = np.zeros((8, 2**16), jnp.bfloat16)
 GPU, HALF = {"implementation": "pallas_gpu"}, X.astype("bfloat16")
 KEY = jax.random.key(0)
 DRAW = {"num_sampled": 3, "num_classes": 5}
@@ -68,7 +69,7 @@ SCALAR = "Pass a Python number, or a scalar such as a schedule's value."
 # fmt: off
 MISTAKES = [
     # labels
-    (IDS, (X, jnp.zeros(8)), {}, TypeError, "labels", "be integer class ids", "float32[8]", "Cast ids: `labels.astype(jnp.int32)`."),
+    (IDS, (X, np.zeros(8)), {}, TypeError, "labels", "be integer class ids", "float32[8]", "Cast ids: `labels.astype(jnp.int32)`."),
     (IDS, (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
     (IDS, (X, X.astype(int)), {}, ValueError, "labels", PER_LABEL, "(8, 5)", PROBABILITIES),
     (IDS, (X, Y[:, None]), {}, ValueError, "labels", PER_LABEL, "(8, 1)", "Drop the last axis: `labels[..., 0]`."),
@@ -83,17 +84,17 @@ MISTAKES = [
     ("poly_loss_cross_entropy", (X, Y), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8,)", "For class ids write `jax.nn.one_hot(labels, 5)`."),
     ("categorical_cross_entropy", (X, Y[:, None]), {}, ValueError, "labels", "have shape (8, 5) (that of `probs`)", "(8, 1)", "For class ids write `jax.nn.one_hot(labels[..., 0], 5)`."),
     ("kl_divergence", (MAPS, MAPS[:, 0].astype(int)), {}, ValueError, "targets", "have shape (2, 3, 4, 5) (that of `log_predictions`)", "(2, 4, 5)", "For class ids write `jax.nn.one_hot(targets, ...)`."),
-    (MULTILABEL, (X, X, jnp.zeros((8, 8))), {}, TypeError, "labels", POSITIVES, "float32[8, 8]", OF_ROWS),
-    (MULTILABEL, (X, X, jnp.eye(8) == 1), {}, TypeError, "labels", POSITIVES, "bool[8, 8]", OF_ROWS),
-    (MULTILABEL, (X, X, jnp.eye(8, dtype=int)), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
+    (MULTILABEL, (X, X, np.zeros((8, 8))), {}, TypeError, "labels", POSITIVES, "float32[8, 8]", OF_ROWS),
+    (MULTILABEL, (X, X, np.eye(8) == 1), {}, TypeError, "labels", POSITIVES, "bool[8, 8]", OF_ROWS),
+    (MULTILABEL, (X, X, np.eye(8, dtype=int)), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
     (MULTILABEL, (X, X, np.eye(8, dtype="int64")), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
-    (MULTILABEL, (X, X, jnp.eye(8, dtype=int).tolist()), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
-    (MULTILABEL, (X, X, jnp.zeros((8, 3))), {}, TypeError, "labels", "be integers", "float32[8, 3]", "Cast it: `labels.astype(jnp.int32)`."),
+    (MULTILABEL, (X, X, np.eye(8, dtype=int).tolist()), {}, ValueError, "labels", POSITIVES, "zeros and ones, of shape (8, 8)", OF_ROWS),
+    (MULTILABEL, (X, X, np.zeros((8, 3))), {}, TypeError, "labels", "be integers", "float32[8, 3]", "Cast it: `labels.astype(jnp.int32)`."),
     (DENSE, (X, X[:, :4]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 4)", RESHAPE),
     (DENSE, (X, X.T), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(5, 8)", "If meant, transpose it: `labels.T`."),
     (DENSE, (X, X.astype(complex)), {}, TypeError, "labels", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
     (BINARY, (X, X[:, :1]), {}, ValueError, "labels", "have shape (8, 5) (that of `logits`)", "(8, 1)", "Nothing is broadcast. If meant: `jnp.broadcast_to(labels, (8, 5))`."),
-    (BINARY, (X[:, :1], jnp.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
+    (BINARY, (X[:, :1], np.zeros(8)), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
     ("negative_log_likelihood", (X, X), {}, TypeError, "labels", "be integer class ids", "float32[8, 5]", PROBABILITIES),
     (BINARY, (X[:, :1], Y), {}, ValueError, "labels", "have shape (8, 1) (that of `logits`)", "(8,)", SCORED),
     ("binary_cross_entropy", (X[:, 0], Y[:, None]), {}, ValueError, "labels", "have shape (8,) (that of `probs`)", "(8, 1)", "Drop its last axis: `labels[:, 0]`."),
@@ -141,11 +142,11 @@ MISTAKES = [
     ("reduce", (X,), {"axis": 2}, ValueError, "axis", "name axes of `values`, of shape (8, 5), each once", "2", LAST),
     # options
     (IDS, (X, Y), {"label_smoothing": 1.5}, ValueError, "label_smoothing", "be from 0 to 1", "1.5", "It is the share of the uniform distribution; 0 is off."),
-    (IDS, (X, Y), {"label_smoothing": jnp.ones(8)}, TypeError, "label_smoothing", "be one real number", "float32[8]", SCALAR),
+    (IDS, (X, Y), {"label_smoothing": np.ones(8)}, TypeError, "label_smoothing", "be one real number", "float32[8]", SCALAR),
     (IDS, (X, Y), {"z_loss": -0.5}, ValueError, "z_loss", "be from 0 up", "-0.5", "It is the weight of a penalty; 0 is off."),
     (IDS, (X, Y), {"z_loss": float("nan")}, ValueError, "z_loss", "be from 0 up", "nan", "It is the weight of a penalty; 0 is off."),
     (IDS, (X, Y), {"z_loss": "1e-4"}, TypeError, "z_loss", "be one real number", "'1e-4'", SCALAR),
-    (IDS, (X, Y), {"class_weights": jnp.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions are `weights`."),
+    (IDS, (X, Y), {"class_weights": np.ones(8)}, ValueError, "class_weights", "have shape (5,), one weight a class", "(8,)", "Weights of positions are `weights`."),
     (IDS, (X, Y), {"ignore_index": True}, TypeError, "ignore_index", "be one integer", "True", "Pass an int, such as -100; for several, `where` takes any mask."),
     (IDS, (X, Y.astype("uint8")), {"ignore_index": -1}, ValueError, "ignore_index", "be an id that uint8 labels can be", "-1", HELD),
     (FUSED, (X, X, Y), {"ignore_index": 2**40}, ValueError, "ignore_index", "be an id that int32 labels can be", str(2**40), HELD),
@@ -155,7 +156,7 @@ MISTAKES = [
     ("softmax_focal_loss", (X, Y), {"gamma": -1}, ValueError, "gamma", "be from 0 up", "-1", "It is an exponent of 1 − p: 0 is cross-entropy."),
     ("generalized_cross_entropy", (X, Y), {"q": 2}, ValueError, "q", "be from 0 to 1", "2", "It goes from cross-entropy, near 0, to the mean absolute error, 1."),
     ("poly_loss_cross_entropy", (X, X), {"epsilon": -2}, ValueError, "epsilon", "be from -1 up", "-2", "Below −1 the loss would fall as the probability does."),
-    (BINARY, (X, X), {"pos_weight": jnp.ones(8)}, ValueError, "pos_weight", "broadcast to the logits' shape (8, 5)", "(8,)", "Give one number, one per last axis, or one per element."),
+    (BINARY, (X, X), {"pos_weight": np.ones(8)}, ValueError, "pos_weight", "broadcast to the logits' shape (8, 5)", "(8,)", "Give one number, one per last axis, or one per element."),
     ("sigmoid_focal_loss", (X, X), {"alpha": 2.0}, ValueError, "alpha", "be from 0 to 1", "2.0", "It is a share: of the positives, or of the uniform distribution."),
     ("binary_cross_entropy", (X, X), {"eps": 0.9}, ValueError, "eps", "be from 0 to 0.5", "0.9", "Probabilities are clipped to [eps, 1 − eps]."),
     ("entropy", (X,), {"base": 1}, ValueError, "base", "be a number above 1", "1", "2 gives bits, 10 hartleys; leave it out for nats."),
@@ -170,8 +171,8 @@ MISTAKES = [
     # fused heads
     (FUSED, (X, X.T, Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
     (FUSED, (X, X[:, :4], Y), {}, ValueError, "classifier", "have shape (vocab, 5)", "(8, 4)", "The last axis of `hidden`, of shape (8, 5), is d."),
-    (FUSED, (X, X, jnp.zeros((8, 8))), {}, TypeError, "labels", "be integer class ids", "float32[8, 8]", f"For class probabilities use `{OF_LOGITS}`."),
-    (FUSED, (X, X, jnp.zeros((8, 8), int)), {}, ValueError, "labels", PER_LABEL, "(8, 8)", f"For class probabilities use `{OF_LOGITS}`."),
+    (FUSED, (X, X, np.zeros((8, 8))), {}, TypeError, "labels", "be integer class ids", "float32[8, 8]", f"For class probabilities use `{OF_LOGITS}`."),
+    (FUSED, (X, X, np.zeros((8, 8), int)), {}, ValueError, "labels", PER_LABEL, "(8, 8)", f"For class probabilities use `{OF_LOGITS}`."),
     (FUSED, (X, X, Y[:3]), {}, ValueError, "labels", PER_LABEL, "(3,)", "Give one class id per position."),
     (FUSED, (X, X, Y), {"bias": X[0]}, ValueError, "bias", "have shape (8,) (that of `classifier[:, 0]`)", "(5,)", RESHAPE),
     (FUSED, (X, X, Y), {"softcap": 0}, ValueError, "softcap", "be above 0", "0", "Logits are kept between −softcap and softcap; None is off."),
@@ -222,7 +223,7 @@ MISTAKES = [
     (SAMPLED, (X, X, Y[:, None, None]), {"candidates": DRAWN}, ValueError, "labels", "have shape (8,), or that with the labels of a position last", "(8, 1, 1)", "Give each position one class id, or the same number of them."),
     (SAMPLED, (X, X, Y[:, None][:, :0]), {"candidates": DRAWN}, ValueError, "labels", "have shape (8,), or that with the labels of a position last", "(8, 0)", "Give each position one class id, or the same number of them."),
     (SAMPLED, (X, X.T, Y), {"candidates": DRAWN}, ValueError, "classifier", "have shape (vocab, 5)", "(5, 8)", "Pass `.T` of a Flax Dense kernel."),
-    (SAMPLED, (X, X, Y), {"candidates": Y}, TypeError, "candidates", "be jaxent.Candidates", type(Y).__name__, "Draw them by `jaxent.samplers`, with the labels."),
+    (SAMPLED, (X, X, Y), {"candidates": Y}, TypeError, "candidates", "be jaxent.Candidates", type(put(Y)).__name__, "Draw them by `jaxent.samplers`, with the labels."),
     (SAMPLED, (X, X, Y), {"candidates": DRAWN, "subtract_log_q": "yes"}, TypeError, "subtract_log_q", "be True or False", "'yes'", "It is fixed when the call is traced."),
     ("nce_loss", (X, X, Y), {"candidates": DRAWN._replace(true_count=X)}, ValueError, "candidates.true_count", "have shape (8,) (that of `labels`)", "(8, 5)", RESHAPE),
     ("nce_loss", (X, X, Y), {"candidates": DRAWN._replace(sampled_count=X[0])}, ValueError, "candidates.sampled_count", "have shape (3,) (that of `candidates.ids`)", "(5,)", RESHAPE),
@@ -270,17 +271,17 @@ MISTAKES = [
     ("reduce", (X,), {"axis_name": "data"}, ValueError, "axis_name", "name an axis that is mapped where the call is", "'data'", SHARD_MAP),
     ("reduce", (X,), {"reduction": "average"}, ValueError, "reduction", "be one of 'none', 'sum', 'mean', 'weighted_mean', 'nonzero_mean', 'batch_mean', 'sequence_mean'", "'average'", "There are no others."),
     ("reduce", (X,), {"reduction": "batch_mean", "axis": 0}, ValueError, "axis", 'be None for reduction="batch_mean"', "0", "It takes all axes."),
-    ("reduce", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", REPEAT),
+    ("reduce", (X,), {"weights": np.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", REPEAT),
     ("reduce", (X,), {"where": KEEP}, ValueError, "where", "have shape (8, 5) (that of the result)", "(8,)", "Repeat it: `jnp.broadcast_to(where[..., None], (8, 5))`."),
     ("reduce", (X.astype(complex),), {}, TypeError, "values", "be real numbers", "complex64[8, 5]", "Take `.real`, or `jnp.abs` of it."),
-    ("WeightedMean.from_values", (X,), {"weights": jnp.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", REPEAT),
+    ("WeightedMean.from_values", (X,), {"weights": np.ones(8)}, ValueError, "weights", "have shape (8, 5) (that of `values`)", "(8,)", REPEAT),
     ("next_token_labels", (X,), {}, TypeError, "tokens", "be integers", "float32[8, 5]", "Cast it: `tokens.astype(jnp.int32)`."),
     ("next_token_labels", (Y[0],), {}, ValueError, "tokens", "have an axis", "()", "The last axis is the sequence."),
     ("next_token_labels", (Y,), {"segment_ids": Y[:3]}, ValueError, "segment_ids", "have shape (8,) (that of `tokens`)", "(3,)", RESHAPE),
     ("smooth_labels", (X, -0.1), {}, ValueError, "alpha", "be from 0 to 1", "-0.1", "It is a share: of the positives, or of the uniform distribution."),
     ("smooth_labels", (Y, 0.1), {}, TypeError, "labels", "be weights of the classes, no ids", "int32[8]", "For class ids write `jax.nn.one_hot(labels, V)`, or `label_smoothing=` of the loss."),
     ("perplexity", (2,), {}, TypeError, "mean_nll", "be real floats", "int32[]", "Cast it: `jnp.asarray(mean_nll, jnp.float32)`."),
-    ("bits_per_byte", (jnp.ones(3), 7), {}, ValueError, "num_bytes", "have shape (3,) (that of `total_nll`)", "()", RESHAPE),
+    ("bits_per_byte", (np.ones(3), 7), {}, ValueError, "num_bytes", "have shape (3,) (that of `total_nll`)", "()", RESHAPE),
 ]
 # fmt: on
 
@@ -296,6 +297,7 @@ def message(call, argument, must, got, remedy):
     ids=[f"{m[0]}-{m[4]}-{i}" for i, m in enumerate(MISTAKES)],
 )
 def test_message(call, args, options, kind, argument, must, got, remedy):
+    args, options = of_jax((args, options))
     with pytest.raises(kind) as error:
         operator.attrgetter(call)(jaxent)(*args, **options)
     assert str(error.value) == message(call, argument, must, got, remedy)

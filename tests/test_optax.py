@@ -14,6 +14,7 @@ import mpmath
 import numpy as np
 import optax
 import pytest
+from given import put
 
 import jaxent
 
@@ -43,14 +44,14 @@ def draw(shape, axis, dtype, seed=0):
     logits = rng.normal(size=shape) * 2
     p = np.exp(rng.normal(size=(2, *shape)))
     p /= p.sum(axis=tuple(a - len(shape) if a >= 0 else a for a in axes), keepdims=True)
-    floats = [jnp.array(x, dtype) for x in (logits, np.log(p[0]), p[0], p[1])]
-    labels = jnp.array(rng.integers(0, classes, batch), jnp.int32)
-    return *floats, labels, jnp.array(rng.random(batch) < 0.7)
+    floats = [put(x, dtype) for x in (logits, np.log(p[0]), p[0], p[1])]
+    labels = put(rng.integers(0, classes, batch), np.int32)
+    return *floats, labels, put(rng.random(batch) < 0.7)
 
 
 def wide(x):
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return jnp.asarray(np.asarray(x).astype(np.float64)) if floating else x
+    return put(x, np.float64) if floating else x
 
 
 def value_and_pulled(f, cotangent, *args):
@@ -80,7 +81,7 @@ def agree(ours, theirs, *args):
         shape = jax.eval_shape(ours, *args).shape
         cotangent = np.random.default_rng(1).normal(size=shape)
         # The same for both.
-        cotangent = wide(jnp.array(cotangent, computed))
+        cotangent = wide(put(cotangent, computed))
         (value, grads), (expected, truths) = both(cotangent, args, wider)
         chex.assert_shape(value, expected.shape)
         chex.assert_type(value, computed)

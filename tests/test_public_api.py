@@ -12,7 +12,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from given import put
 
 import jaxent
 
@@ -245,17 +247,17 @@ def arguments(name, dtype):
         special = {
             "alpha": 0.1,
             "function": _own_loss,
-            "segment_ids": jnp.ones((3, 5, 7), jnp.int32),
+            "segment_ids": put(np.ones((3, 5, 7), np.int32)),
         }
         if p.name in special:
             return special[p.name]
         if "Int" in str(p.annotation):
             several = "k]" in str(p.annotation) or " k" in str(p.annotation)
-            return jnp.ones((3, 5, 2) if several else (3, 5), jnp.int32)
+            return put(np.ones((3, 5, 2) if several else (3, 5), np.int32))
         if p.name == "log_probs" and "ids" in names:
-            return jnp.full((3, 5, 2), -1, dtype)
+            return put(np.full((3, 5, 2), -1, dtype))
         shape = (11, 7) if p.name.endswith("classifier") else (3, 5, 7)
-        return jnp.ones(shape, dtype)
+        return put(np.ones(shape, dtype))
 
     names = [p.name for p in parameters]
     required = [p for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -63,7 +63,7 @@ def measured() -> Arithmetic:
         return values, matmul(a, b, (1, 1)), lost, jnp.isnan(nan + x), tiny * 0.5
 
     x, y = np.float32(1e-3), np.float32(1e4)
-    given = jax.tree.map(jnp.asarray, (grids, a, b, x, y, tiny, nan))
+    given = jax.device_put((grids, a, b, x, y, tiny, nan))
     values, product, lost, is_nan, half = jax.device_get(everything(*given))
     functions = {}
     for name, (_, truth, _) in FUNCTIONS.items():

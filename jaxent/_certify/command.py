@@ -75,7 +75,7 @@ def stacked(made: dict[str, tuple], dtype: str) -> tuple[list[jax.Array], list[s
     for column in zip(*made.values(), strict=True):
         shared = all(a is column[0] for a in column)
         a = column[0] if shared else np.concatenate(column)
-        args.append(jnp.asarray(a if a.dtype.kind == "i" else a.astype(dtype)))
+        args.append(jax.device_put(a if a.dtype.kind == "i" else a.astype(dtype)))
     return args, [kind for kind, v in made.items() for _ in v[0]]
 
 
