@@ -112,4 +112,6 @@ def _quickly_compiled(request):
 
 
 def _compile_quickly(quickly):
+    # And what a test starts.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
     jax.config.update("jax_disable_most_optimizations", quickly)

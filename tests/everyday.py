@@ -69,7 +69,6 @@ EVERYDAY = {
     "test_distillation::test_on_a_mesh": "category|binary-sliced",
     "test_distillation::test_dense_logits_on_a_mesh": "category",
     "test_processes::test_several_processes_train_as_one_does": "2",
-    "test_processes::test_the_others_end_when_a_process_does": "^killed",
     "test_sampled::test_second_derivatives": "softmax",
     "test_sampled::test_values_and_gradients": "1$",
     "test_kernels_tpu::test_ragged_tiles": "f32",

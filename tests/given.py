@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NumPy's arrays as JAX's: `jnp.asarray` of one would compile a program a shape."""
+"""NumPy's arrays on the device."""
 
 import jax
 import numpy as np
 
 
 def put(x, dtype=None):
-    """An array, or a list of numbers, on the device; of the type, or as it is."""
+    """An array, or a list of numbers, on the device; of the type, or as it is.
+
+    `jnp.asarray` of NumPy's would compile a program for each shape.
+    """
     return jax.device_put(np.asarray(x, dtype))
 
 

@@ -2,7 +2,7 @@
 """Every example runs, shortened, as a user would start it, with warnings as errors.
 
 In processes of their own: the examples are to work at JAX's defaults, not at the
-strict settings of this suite.
+strict settings of this suite. `make demo` is what runs them as they are shipped.
 """
 
 import importlib.util
@@ -22,6 +22,8 @@ import pytest
 for needed in "equinox", "flax", "matplotlib", "optax", "orbax", "sklearn", "tqdm":
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"{needed} is of the extra `demo`", allow_module_level=True)
+
+pytestmark = pytest.mark.quickly_compiled
 
 ROOT = Path(__file__).parents[1]
 PICTURE_BYTES = range(8_000, 150_000)

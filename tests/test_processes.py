@@ -19,6 +19,8 @@ import trainer
 
 import jaxent
 
+pytestmark = pytest.mark.quickly_compiled
+
 HERE = Path(__file__).parent
 PATIENCE = 150  # seconds; a run takes a few, on a machine that does nothing else
 
@@ -88,6 +90,8 @@ def test_several_processes_train_as_one_does(count, alone, tmp_path):
         assert_same(dict(result), alone, 5e-7)
 
 
+# It waits, ten seconds.
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("victim", "number"),
     [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)],
