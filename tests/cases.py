@@ -562,7 +562,7 @@ def cells(cases):
             dtype,
             regime,
             id=f"{case.name}-{dtype}-{regime}",
-            marks=[pytest.mark.quickly_compiled] * (dtype in ("float64", "float16"))
+            marks=[pytest.mark.quickly_compiled] * (dtype != "float32")
             + [pytest.mark.thorough]
             * (dtype == "float16" or bool(case.tag and dtype != "float32")),
         )

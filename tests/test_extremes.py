@@ -129,6 +129,7 @@ def test_integer_labels(classes, count, offset):
     check_integer_labels(classes, count, margins, offset, np.float32)
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("offset", OFFSETS)
 @pytest.mark.parametrize(("classes", "count"), [(2, 60), (10, 40), (1000, 4)])
 @pytest.mark.usefixtures("x64")
@@ -190,6 +191,7 @@ def test_the_compiler_keeps_the_order_of_the_arithmetic():
         )
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_half_types(name):
     x, y = rows(1000, 30, np.array([0, 2, 5, 8, 10, 16, 40]))
@@ -345,6 +347,7 @@ def test_sigmoid_focal(gamma, label):
         report(f"sigmoid focal: {what}", where, error, bound)
 
 
+@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("argument", ["logits", "labels", "gamma"])
 def test_sigmoid_focal_has_no_nan(argument):
     grid = np.meshgrid(logits_between(200, 2001), [0, 0.3, 1], [0, *GAMMAS])

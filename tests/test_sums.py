@@ -105,6 +105,7 @@ def test_all_but_one_of_the_likeliest(form, dtype):
     np.testing.assert_allclose(got.total[keep], rest, rtol=5e-7)
 
 
+@pytest.mark.quickly_compiled
 def test_an_id_out_of_range_matches_no_class():
     x = logits("float32")
     largest, total = truth(x, np.zeros(SHAPE, bool))
@@ -165,6 +166,7 @@ def test_weights_at_and_off_the_top(form, dtype):
         )
 
 
+@pytest.mark.quickly_compiled
 def test_nothing_adds_up_over_infinity():
     """+inf is the largest float to the sums; what is made of them tells."""
     x = jnp.array([[0.0, jnp.inf, 1.0], [jnp.inf, 0.0, jnp.inf]])

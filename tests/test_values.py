@@ -2,8 +2,8 @@
 """Every case: its value, and its gradient in each argument from random cotangents.
 
 One program has the value as it is without a derivative, the value that comes with one,
-and the gradients. float32 and bfloat16 are compiled as they are shipped: their budgets
-hold for those instructions.
+and the gradients. float32 is compiled as it is shipped: its budget holds for those
+instructions. Half types are float32 but for the casts.
 """
 
 import functools
