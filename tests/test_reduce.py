@@ -47,18 +47,21 @@ def test_means_have_the_stated_denominator(given, expected, reduction):
     numerators, denominators = expected
     rows = np.array(denominators[reduction], np.float32)
 
-    def reduced(v, **more):
-        return jaxent.reduce(v, **options(given), reduction=reduction, **more)
+    @jax.jit
+    def everything(v, options):
+        reduced = functools.partial(jaxent.reduce, **options, reduction=reduction)
+        by_row = reduced(v, axis=1), reduced(v, axis=(-1,))
+        of_all = reduced(v), reduced(v, axis=(0, 1))
+        tangent = jax.jvp(reduced, (v,), (jnp.ones_like(v),))[1]
+        return by_row, of_all, jax.grad(reduced)(v), tangent
 
-    np.testing.assert_array_equal(reduced(V, axis=1), numerators.sum(1) / rows)
-    np.testing.assert_array_equal(reduced(V, axis=(-1,)), numerators.sum(1) / rows)
-    total = numerators.sum() / rows.sum()
-    np.testing.assert_array_equal(reduced(V), total)
-    np.testing.assert_array_equal(reduced(V, axis=(0, 1)), total)
+    by_row, of_all, slopes, tangent = everything(V, options(given))
+    for got in by_row:
+        np.testing.assert_array_equal(got, numerators.sum(1) / rows)
+    np.testing.assert_array_equal(of_all, numerators.sum() / rows.sum())
     # ∂/∂v is the weight of each position over the denominator.
     multipliers = numerators / V / rows.sum()
-    np.testing.assert_array_equal(jax.grad(reduced)(V), multipliers)
-    tangent = jax.jvp(reduced, (V,), (jnp.ones_like(V),))[1]
+    np.testing.assert_array_equal(slopes, multipliers)
     np.testing.assert_allclose(tangent, multipliers.sum(), rtol=2**-22)
 
 
@@ -93,33 +96,42 @@ def test_a_mapped_axis_is_summed_before_dividing(given, expected, reduction):
     # On a device, the batch is its four values; on one, it is the first axis.
     whole, shape = (8, -1) if reduction == "batch_mean" else (2, 4), V.shape
     flat = {k: x.reshape(whole) for k, x in options(given).items()}
-    one = jaxent.reduce(V.reshape(whole), **flat, reduction=reduction)
-    np.testing.assert_array_equal(everywhere(V), [one, one])
-    grad = jax.grad(lambda v: everywhere(v)[0])(V)
-    alone = jax.grad(
-        lambda v: jaxent.reduce(v.reshape(whole), **flat, reduction=reduction)
-    )(V)
-    assert grad.shape == shape
-    np.testing.assert_array_equal(grad, alone)
+
+    def alone(v):
+        return jaxent.reduce(v.reshape(whole), **flat, reduction=reduction)
+
+    @jax.jit
+    def both(v):
+        slopes = jax.grad(lambda v: everywhere(v)[0])(v), jax.grad(alone)(v)
+        return everywhere(v), alone(v), slopes
+
+    each, one, (slope, slope_alone) = both(V)
+    np.testing.assert_array_equal(each, [one, one])
+    assert slope.shape == shape
+    np.testing.assert_array_equal(slope, slope_alone)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "nonzero_mean", "sum"])
 @pytest.mark.parametrize("held", [1.0, np.nan, np.inf])
 @pytest.mark.parametrize("how", ["where", "weights", "both"])
 def test_a_mean_over_nothing_is_zero_with_gradient_zero(reduction, held, how):
-    v, w = jnp.full(3, held), jnp.zeros(3)
+    v, w = np.full(3, held, np.float32), np.zeros(3, np.float32)
     none = {} if how == "weights" else {"where": np.zeros(3, bool)}
 
     def reduced(v, w):
         more = {} if how == "where" else {"weights": w}
         return jaxent.reduce(v, **none, **more, reduction=reduction)
 
-    assert reduced(v, w) == 0
-    by_v, by_w = jax.grad(reduced, (0, 1))(v, w)
+    @jax.jit
+    def everything(v, w):
+        tangent = jax.jvp(lambda v: reduced(v, w), (v,), (jnp.ones(3),))[1]
+        return reduced(v, w), tangent, jax.grad(reduced, (0, 1))(v, w)
+
+    value, tangent, (by_v, by_w) = everything(v, w)
+    assert value == 0
     np.testing.assert_array_equal(by_v, np.zeros(3))
     if how != "weights" or reduction == "weighted_mean":
         np.testing.assert_array_equal(by_w, np.zeros(3))
-    tangent = jax.jvp(lambda v: reduced(v, w), (v,), (jnp.ones(3),))[1]
     assert tangent == 0
 
 
@@ -237,8 +249,9 @@ def test_a_mean_of_sequences_counts_each_once(given, expected, num_segments):
         truth = functools.partial(
             oracle.reduce, **options(given), reduction="sequence_mean", **extra
         )
-        np.testing.assert_allclose(f(V), truth(V), rtol=2**-21)
-        slope = jax.grad(lambda v, f=f: 3 * f(v))(V)
+        both = jax.jit(lambda v, f=f: (f(v), jax.grad(lambda v: 3 * f(v))(v)))
+        value, slope = both(V)
+        np.testing.assert_allclose(value, truth(V), rtol=2**-21)
         for at in np.ndindex(*V.shape):
             step = np.zeros(V.shape)
             step[at] = 1
