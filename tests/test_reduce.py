@@ -112,10 +112,8 @@ def test_a_mapped_axis_is_summed_before_dividing(given, expected, reduction):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "nonzero_mean", "sum"])
-@pytest.mark.parametrize("held", [1.0, np.nan, np.inf])
 @pytest.mark.parametrize("how", ["where", "weights", "both"])
-def test_a_mean_over_nothing_is_zero_with_gradient_zero(reduction, held, how):
-    v, w = np.full(3, held, np.float32), np.zeros(3, np.float32)
+def test_a_mean_over_nothing_is_zero_with_gradient_zero(reduction, how):
     none = {} if how == "weights" else {"where": np.zeros(3, bool)}
 
     def reduced(v, w):
@@ -127,12 +125,14 @@ def test_a_mean_over_nothing_is_zero_with_gradient_zero(reduction, held, how):
         tangent = jax.jvp(lambda v: reduced(v, w), (v,), (jnp.ones(3),))[1]
         return reduced(v, w), tangent, jax.grad(reduced, (0, 1))(v, w)
 
-    value, tangent, (by_v, by_w) = everything(v, w)
-    assert value == 0
-    np.testing.assert_array_equal(by_v, np.zeros(3))
-    if how != "weights" or reduction == "weighted_mean":
-        np.testing.assert_array_equal(by_w, np.zeros(3))
-    assert tangent == 0
+    for held in (1.0, np.nan, np.inf):
+        v, w = np.full(3, held, np.float32), np.zeros(3, np.float32)
+        value, tangent, (by_v, by_w) = everything(v, w)
+        assert value == 0
+        np.testing.assert_array_equal(by_v, np.zeros(3))
+        if how != "weights" or reduction == "weighted_mean":
+            np.testing.assert_array_equal(by_w, np.zeros(3))
+        assert tangent == 0
 
 
 @pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "nonzero_mean", "sum"])
