@@ -9,7 +9,7 @@ a `conftest.py` any doctests.
 import re
 
 import pytest
-from everyday import EVERYDAY, OF_JS, ROWS
+from everyday import COMPOSED, EVERYDAY, OF_COMPOSED, ROWS
 
 collect_ignore_glob = [
     "golden/*.py", "peers/*.py", "typed/*.py", "*/conftest.py", "conftest.py",
@@ -23,5 +23,6 @@ def pytest_collection_modifyitems(config, items):
         file, (name, _, row) = item.path.stem, item.name.rstrip("]").partition("[")
         kept = re.search(EVERYDAY.get(f"{file}::{name}", ""), row)
         rows.setdefault(f"{file}::{name}", set()).add(bool(kept))
-        if not kept or ("js_divergence" in row and file not in OF_JS):
+        composed = any(loss in row for loss in COMPOSED)
+        if not kept or (composed and file not in OF_COMPOSED):
             item.add_marker("thorough")
