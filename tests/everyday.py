@@ -15,13 +15,13 @@ ROWS = pytest.StashKey[dict[str, set[bool]]]()
 
 EVERYDAY = {
     "test_values::test_value_and_gradient": (
-        "^(?!js_.*-(axis0|axes|weight)|cross_.*-warm|kl_.*-axes|.*-cold"
-        "|(js|cross)_.*logits-bfloat16|softmax_cross_entropy-axes"
+        "^(?!js_.*-(axis0|axes|weight|warm)|cross_.*-warm|kl_.*-axes|.*-cold"
+        "|(js|cross)_.*logits-(bfloat16|float64)|softmax_cross_entropy-axes"
         "|(softmax_cross_entropy|softmax_focal_loss)-(together_cold|gamma5))"
     ),
     "test_transforms::test_transforms": (
-        "^(?!entropy_|cross_entropy_|kl_.*logits-1|poly_.*second)."
-        "|^entropy_.*first|_logits-1-first"
+        "^(?!entropy_|cross_entropy_|kl_.*logits-1|poly_.*second|.*eager)."
+        "|^entropy_.*first|_logits-1-first|integer.*eager|^kl_.*logits-0-eager"
     ),
     "test_transforms::test_hessian_of_a_saturated_position": "^hessian-float32|fwd.*32",
     "test_linear::test_values_and_gradients": "ragged",
@@ -38,7 +38,8 @@ EVERYDAY = {
         "^(?!.*(together_cold|axes|smoothing-|z_loss-))"
     ),
     "test_step::test_statistics_beside_a_loss_in_every_transform": "^(jvp|vmap)$",
-    "test_top_k::test_transforms_of": "category-0",
+    "test_top_k::test_transforms_of": "category-0-(first|second)",
+    "test_top_k::test_value": "^(?!131072.*(drop|renormalize))",
     "test_top_k::test_fused_is_dense": "all-none",
     "test_top_k::test_an_id_out_of_range_is_nan_for_its_position_alone": (
         "int32-(drop|category)|uint8-category"
@@ -73,12 +74,12 @@ EVERYDAY = {
     "test_sharded::test_slices_of_the_classes": "^[a-z_]*-float32|together-float32",
     "test_sharded::test_sharded_arrays": "Explicit|integer_labels|^kl",
     "test_sharded_heads::test_partly_automatic_meshes_are_typed": (
-        "^(?!KL-none|a loss.*none).*vocab"
+        "^(cross-entropy|a loss.*mean).*vocab"
     ),
     "test_sharded_heads::test_transforms": "reverse over|vmap of",
     "test_own_loss::test_on_explicit_axes": "classes",
     "test_token_axes::test_first_and_second_derivatives": "mean",
-    "test_distillation::test_on_a_mesh": "category|binary-sliced",
+    "test_distillation::test_on_a_mesh": "^binary-sliced",
     "test_distillation::test_dense_logits_on_a_mesh": "category",
     "test_processes::test_several_processes_train_as_one_does": "2",
     "test_sampled::test_second_derivatives": "softmax",
@@ -107,9 +108,11 @@ EVERYDAY = {
     "test_export::test_a_loss_of_any_batch": (
         "integer_labels|^kl_divergence_from|^sigmoid_f|^categorical|^softmax_f"
     ),
-    "test_top_k::test_gradients": "category|float32-12",
+    "test_top_k::test_gradients": "float32-(90.*category|12)",
     "test_labels::test_dropped_positions_are_not_read": "integer_labels|^(where|both)",
-    "test_optax::test_label_distributions": "float32|True-.*bfloat16",
+    "test_optax::test_label_distributions": "^True-.*(float32|bfloat16)|^False.*7.*32",
+    "test_optax::test_class_ids": "^True|^False.*7",
+    "test_optax::test_safe_label_distributions": "float32|shape0",
     "test_optax::test_binary_labels": "float32|shape0",
     "test_optax::test_divergences": "float32|True-kl",
     "test_one_pass::test_the_bounds_are_kept_in_one_pass": (
@@ -127,7 +130,9 @@ EVERYDAY = {
     ),
     "test_sampled::test_a_bad_label_is_nan_for_its_position_alone": "nce|-1$",
     "test_sampled::test_memory_is_the_gradient_and_the_columns": "softmax",
-    "test_values::test_one_position_and_one_class_or_two": r"^\w+-\w+$|together",
+    "test_values::test_one_position_and_one_class_or_two": (
+        "^(?!js_|cross_entropy_from)"
+    ),
     "test_values::test_single_precision_where_double_is_enabled": r"^\w+$|together",
 }
 
