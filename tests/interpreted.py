@@ -10,6 +10,7 @@ import numpy as np
 import oracle
 import oracle_heads
 import tolerance
+from given import put
 from jax.experimental.pallas import tpu as pltpu
 
 import jaxent
@@ -36,11 +37,11 @@ def interpreted(capsys, monkeypatch):
 
 def draw(dtype, scale=0.1):
     rng = np.random.default_rng(0)
-    hidden = jnp.asarray(rng.normal(size=(N, D)), dtype)
-    classifier = jnp.asarray(rng.normal(size=(V, D)) * scale, dtype)
-    bias = jnp.asarray(rng.normal(size=V), jnp.float32).at[:5].set(-jnp.inf)
-    labels = jnp.asarray(rng.integers(5, V, N), jnp.int32)
-    return hidden, classifier, bias, labels, jnp.asarray(rng.normal(size=N), "float32")
+    hidden = put(rng.normal(size=(N, D)), dtype)
+    classifier = put(rng.normal(size=(V, D)) * scale, dtype)
+    bias = put(rng.normal(size=V), jnp.float32).at[:5].set(-jnp.inf)
+    labels = put(rng.integers(5, V, N), jnp.int32)
+    return hidden, classifier, bias, labels, put(rng.normal(size=N), "float32")
 
 
 @functools.partial(jax.jit, static_argnames=("bias", "options"))

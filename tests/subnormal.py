@@ -6,8 +6,8 @@ chosen by the platform is what neither CPUs nor TPUs have of their own.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from given import put
 from jax.extend.core import Literal
 
 ARITHMETIC = {
@@ -75,7 +75,7 @@ def _step(primitive, xs, params):
         return _run(getattr(body, "jaxpr", body), getattr(body, "consts", ()), xs)
     # What is not listed would be computed by XLA, and flushed.
     assert name in MOVED or not any(x.dtype.kind == "f" for x in xs), name
-    return primitive.bind(*map(jnp.asarray, xs), **params)
+    return primitive.bind(*map(put, xs), **params)
 
 
 def _reduce(jaxpr, xs, axis):

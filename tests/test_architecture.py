@@ -2,6 +2,7 @@
 """The house rules that a reader of one file cannot see broken."""
 
 import ast
+import functools
 import graphlib
 import re
 from pathlib import Path
@@ -50,9 +51,14 @@ source = pytest.mark.parametrize("path", SOURCES, ids=name_of)
 every = pytest.mark.parametrize("path", EVERY, ids=name_of)
 
 
+@functools.cache
+def nodes(path):
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
 def imports(path):
     """Modules that a file imports, `.x` for those of its own package."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -72,7 +78,7 @@ def part(path):
 
 def inner_imports(path):
     """Paths, without a suffix, of the package's files that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
@@ -84,7 +90,7 @@ def inner_imports(path):
 
 def calls(path):
     """Dotted names that are called, with the call."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node
 
@@ -152,7 +158,7 @@ def test_a_file_opens_with_its_licence(path):
 @every
 def test_no_star_imports_and_no_module_of_odds_and_ends(path):
     assert path.stem.strip("_") not in {"utils", "util", "common", "helpers", "misc"}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom):
             assert "*" not in {alias.name for alias in node.names}
 
@@ -228,7 +234,7 @@ def test_functions_are_asked_for_at_their_most_accurate(path):
 @source
 def test_no_check_is_an_assert(path):
     """Asserts vanish under -O and say nothing to the caller; they may narrow a type."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Assert):
             assert ast.unparse(node.test).endswith(" is not None")
 
@@ -237,7 +243,7 @@ def test_every_message_is_raised_in_one_place():
     raising = {
         path.stem
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Raise)
     }
     assert raising == {"_errors"}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from given import put
 
 import jaxent
 from jaxent import compat
@@ -73,8 +74,8 @@ def test_importing_all_of_it_loads_no_framework():
 def test_metrics_are_pytrees_that_merge():
     metric = compat.keras.metrics.BinaryCrossentropy(from_logits=True)
     rng = np.random.default_rng(0)
-    y = jnp.array(rng.random((6, 4, 5)), jnp.float32)
-    x = jnp.array(rng.normal(size=(6, 4, 5)), jnp.float32)
+    y = put(rng.random((6, 4, 5)), jnp.float32)
+    x = put(rng.normal(size=(6, 4, 5)), jnp.float32)
 
     @jax.jit
     def scanned(metric):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import replay
+from given import put
 
 import jaxent
 from jaxent.compat import tensorflow
@@ -53,9 +54,7 @@ def test_the_number_tensorflow_prints(name):
 
 def test_rank_sampled_softmax_is_the_sampled_one_of_the_hardest():
     rng = np.random.default_rng(0)
-    weights, inputs = (
-        jnp.array(rng.normal(size=n), jnp.float32) for n in [(11, 3), (4, 3)]
-    )
+    weights, inputs = (put(rng.normal(size=n), jnp.float32) for n in [(11, 3), (4, 3)])
     biases, labels = jnp.zeros(11), jnp.array([[2], [3], [10], [1]])
     drawn, _ = jaxent.samplers.learned_unigram(
         jax.random.key(1), labels, num_sampled=6, num_classes=11

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import replay
+from given import put
 
 from jaxent.compat import torch
 
@@ -85,8 +86,8 @@ def test_there_are_five_modules():
 def test_a_head_rounds_no_logit_to_half():
     """The loss of halves is that of the same numbers in float32; so is its gradient."""
     rng = np.random.default_rng(0)
-    h, w = (jnp.array(rng.normal(size=(n, 64)), jnp.bfloat16) for n in (4, 6))
-    q = jax.nn.softmax(jnp.array(rng.normal(size=(4, 6)), jnp.float32))
+    h, w = (put(rng.normal(size=(n, 64)), jnp.bfloat16) for n in (4, 6))
+    q = jax.nn.softmax(put(rng.normal(size=(4, 6)), jnp.float32))
 
     def every(h, w):
         run = {k: jax.value_and_grad(f, (0, 1)) for k, f in HEADS.items()}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from given import put
 
 import jaxent
 from jaxent._heads import chunks
@@ -25,21 +26,21 @@ MEMORY = {"one chunk": N * ROW, "ragged chunks": 4 * ROW, "one row a chunk": ROW
 
 def draw(dtype=jnp.float64, n=N, d=D, v=V, scale=1.0):
     rng = np.random.default_rng(0)
-    hidden = jnp.asarray(rng.normal(size=(n, d)) * scale, dtype)
-    classifier = jnp.asarray(rng.normal(size=(v, d)), dtype)
-    bias = jnp.asarray(rng.normal(size=v), dtype)
-    labels = jnp.asarray(rng.integers(0, v, n), jnp.int32)
+    hidden = put(rng.normal(size=(n, d)) * scale, dtype)
+    classifier = put(rng.normal(size=(v, d)), dtype)
+    bias = put(rng.normal(size=v), dtype)
+    labels = put(rng.integers(0, v, n), np.int32)
     return hidden, classifier, bias, labels
 
 
 def mask():
-    return jnp.arange(N) % 3 != 1
+    return put(np.arange(N) % 3 != 1)
 
 
 def weights():
     w = np.random.default_rng(1).uniform(0.5, 2, N)
     w[::4] = 0
-    return jnp.asarray(w)
+    return put(w)
 
 
 def dense(hidden, classifier, labels, *, bias=None, softcap=None, **options):
@@ -250,11 +251,23 @@ def test_options_are_differentiable():
             reduction="sum",
         )  # fmt: skip
 
-    args = jnp.linspace(1.0, 2.0, N), jnp.linspace(0.5, 2.0, V), 0.1, 0.01, 3.0, 0.7
-    args = tuple(map(jnp.asarray, args))
-    got = jax.grad(functools.partial(f, jaxent.linear_softmax_cross_entropy), range(6))
-    expected = jax.grad(functools.partial(f, dense), range(6))
-    close(got(*args), expected(*args))
+    args = np.linspace(1.0, 2.0, N), np.linspace(0.5, 2.0, V), 0.1, 0.01, 3.0, 0.7
+    got, expected = (
+        jax.jit(jax.grad(functools.partial(f, loss), range(6)))(*args)
+        for loss in (jaxent.linear_softmax_cross_entropy, dense)
+    )
+    close(got, expected)
+
+
+def pulled_back(f, cotangent, *xs):
+    """The value, and a cotangent pulled back to each argument, of one program."""
+
+    @jax.jit
+    def both(cotangent, *xs):
+        value, back = jax.vjp(f, *xs)
+        return value, back(cotangent)
+
+    return both(cotangent, *xs)
 
 
 @pytest.mark.quickly_compiled
@@ -271,21 +284,25 @@ def test_half_inputs(dtype, reduction):
         jaxent.linear_softmax_cross_entropy, labels=labels, reduction=reduction,
         memory=4 * ROW,
     )  # fmt: skip
-    cotangent = jnp.linspace(-1.0, 2.0, N) if reduction == "none" else jnp.ones(())
-    value, back = jax.vjp(lambda h, w, b: f(h, w, bias=b), hidden, classifier, bias)
+    cotangent = np.linspace(-1.0, 2.0, N) if reduction == "none" else np.ones(())
+    floats = hidden, classifier, bias
+    value, slopes = pulled_back(
+        lambda h, w, b: f(h, w, bias=b), cotangent.astype(np.float32), *floats
+    )
     chex.assert_type(value, jnp.float32)
-    slopes = back(cotangent.astype(jnp.float32))
-    chex.assert_trees_all_equal_dtypes(slopes, (hidden, classifier, bias))
+    chex.assert_trees_all_equal_dtypes(slopes, floats)
     with jax.enable_x64(True):
-        wide = [x.astype(jnp.float64) for x in (hidden, classifier, bias)]
-        expected, back = jax.vjp(
-            lambda h, w, b: dense(h, w, labels, bias=b, reduction=reduction), *wide
+        wide = [np.asarray(x, np.float64) for x in floats]
+        expected, truths = pulled_back(
+            lambda h, w, b: dense(h, w, labels, bias=b, reduction=reduction),
+            cotangent,
+            *wide,
         )
-        np.testing.assert_allclose(value, expected, rtol=2e-6)
-        unit = float(jnp.finfo(dtype).eps)
-        for got, true in zip(slopes, back(cotangent.astype(jnp.float64)), strict=True):
-            bound = 2 * unit * float(jnp.max(jnp.abs(true))) + 1e-6
-            np.testing.assert_allclose(np.asarray(got, float), true, rtol=0, atol=bound)
+    np.testing.assert_allclose(value, expected, rtol=2e-6)
+    unit = float(jnp.finfo(dtype).eps)
+    for got, true in zip(slopes, truths, strict=True):
+        bound = 2 * unit * np.max(np.abs(true)) + 1e-6
+        np.testing.assert_allclose(np.asarray(got, float), true, rtol=0, atol=bound)
 
 
 @pytest.mark.quickly_compiled
@@ -415,6 +432,6 @@ def test_a_loss_of_your_own_may_make_arrays():
         memory=4 * ROW,
     )  # fmt: skip
     s = jaxent.softmax_statistics(hidden @ classifier.T, labels)
-    expected = jnp.mean(jnp.where(s.correct, 0.0, s.nll))
+    expected = np.mean(np.where(s.correct, 0.0, s.nll))
     np.testing.assert_allclose(loss(hidden), expected, rtol=1e-6)
     np.testing.assert_allclose(jax.value_and_grad(loss)(hidden)[0], expected, rtol=1e-6)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES
+from given import put
 from jax.experimental import checkify
 from test_public_api import FUNCTIONS
 
@@ -144,7 +145,7 @@ def quiet(run, call, moving):
         grad = jax.value_and_grad(total, tuple(range(len(moving))), has_aux=True)
         return grad(*moving)
 
-    results = run(with_slopes, *map(jnp.asarray, moving))
+    results = run(with_slopes, *map(put, moving))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(results))
 
 

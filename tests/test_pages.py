@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from given import put
 
 import jaxent
 from benchmarks import report
@@ -65,6 +66,7 @@ def test_the_collapse_is_that_of_the_record():
         assert accuracy == f"{history['test_accuracy'][-1]:.0%}".replace("%", " %")
 
 
+@pytest.mark.quickly_compiled
 def test_the_readme_s_exactness_comes_out_again():
     pytest.importorskip("matplotlib", reason="the examples need the extra `demo`")
     from examples import exactness
@@ -183,7 +185,7 @@ def framework_names():
     """What the left column calls, each from `compat`, and the arrays it is given."""
     rng = np.random.default_rng(0)
     x, other, h, W, b = (
-        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        put(rng.normal(size=shape), jnp.float32)
         for shape in ((4, 3), (4, 3), (4, 5), (3, 5), (3,))
     )
     keras = {k: v for k, v in vars(compat.keras).items() if k.endswith("opy")}
@@ -196,7 +198,7 @@ def framework_names():
         "x": x, "h": h, "W": W, "b": b, "V": 3, "y": jnp.array([0, 2, 1, 2]),
         "q": jax.nn.softmax(other), "p": jax.nn.softmax(x),
         "logp": jax.nn.log_softmax(x), "logq": jax.nn.log_softmax(other),
-        "t": jnp.asarray(rng.random((4, 3)), jnp.float32),
+        "t": put(rng.random((4, 3)), jnp.float32),
         "m": jnp.array([True, True, False, True]),
         "w": jnp.array([1.0, 2.0, 0.5]), "v": jnp.array([1.0, 2.0, 0.5, 0.0]),
     }  # fmt: skip
@@ -217,6 +219,7 @@ def test_a_call_ported_gives_the_framework_s_number():
             np.testing.assert_array_equal(number, eval(ported.strip("`"), names))
 
 
+@pytest.mark.quickly_compiled
 def test_losses_written_by_hand():
     text = (DOCS / "coming-from.md").read_text("utf-8")
     rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|$", text, re.M)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from given import put
 from replay import Golden, check
 from test_programs import blocks
 
@@ -56,9 +57,9 @@ def test_a_recipe_gives_its_trainer_s_numbers(name):
 
 N, D, V = 12, 5, 11
 RNG = np.random.default_rng(0)
-HIDDEN = jnp.asarray(RNG.normal(size=(3, 4, D)), jnp.float32)
-EMBEDDING = jnp.asarray(RNG.normal(size=(V, D)), jnp.float32)
-LABELS = jnp.asarray(RNG.integers(0, V, (3, 4)), jnp.int32)
+HIDDEN = put(RNG.normal(size=(3, 4, D)), jnp.float32)
+EMBEDDING = put(RNG.normal(size=(V, D)), jnp.float32)
+LABELS = put(RNG.integers(0, V, (3, 4)), jnp.int32)
 WHERE = jnp.ones((3, 4), bool).at[1, 1:].set(False)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import oracle
 import oracle_sampled
 import pytest
+from given import put
 from jax.experimental import checkify
 
 import jaxent
@@ -60,7 +61,7 @@ def golden():
 def golden_draw(num_true):
     file = golden()
     made = (file[f"candidates/{num_true}/{name}"] for name in Candidates._fields)
-    ids, own, drawn = map(jnp.asarray, made)
+    ids, own, drawn = map(put, made)
     labels = jnp.asarray(file[f"labels/{num_true}"], jnp.int32)
     return labels, Candidates(ids.astype(jnp.int32), own, drawn)
 
@@ -322,9 +323,9 @@ def test_a_candidate_never_drawn_is_nan():
 
 def test_batch_axes_and_vmap_over_keys():
     rng = np.random.default_rng(3)
-    hidden = jnp.asarray(rng.normal(size=(2, 3, D)), jnp.float32)
-    classifier = jnp.asarray(rng.normal(size=(V, D)), jnp.float32)
-    labels = jnp.asarray(rng.integers(0, V, (2, 3)), jnp.int32)
+    hidden = put(rng.normal(size=(2, 3, D)), jnp.float32)
+    classifier = put(rng.normal(size=(V, D)), jnp.float32)
+    labels = put(rng.integers(0, V, (2, 3)), jnp.int32)
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None, None))
@@ -346,7 +347,7 @@ def test_batch_axes_and_vmap_over_keys():
 def test_gradient_as_rows_and_values():
     """The recipe of docs/sampling.md, against the array of the classifier's size."""
     arrays, labels, candidates = draw(3, np.float32)
-    hidden, classifier, bias = map(jnp.asarray, arrays)
+    hidden, classifier, bias = map(put, arrays)
     rows, own, drawn = samplers.renumber(labels, candidates, num_classes=V)
 
     def total(classifier, labels, candidates, bias):
@@ -356,8 +357,9 @@ def test_gradient_as_rows_and_values():
     def read(x):
         return x.at[rows].get(mode="fill", fill_value=jnp.nan)
 
-    whole = jax.value_and_grad(total)(classifier, labels, candidates, bias)
-    value, values = jax.value_and_grad(total)(read(classifier), own, drawn, read(bias))
+    both = jax.jit(jax.value_and_grad(total))
+    whole = both(classifier, labels, candidates, bias)
+    value, values = both(read(classifier), own, drawn, read(bias))
     assert values.shape == (rows.size, D)
     np.testing.assert_array_equal(value, whole[0])
     dense = jnp.zeros_like(classifier).at[rows].add(values, mode="drop")

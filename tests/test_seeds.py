@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from given import put
 
 import jaxent
+
+pytestmark = pytest.mark.quickly_compiled
 
 LABELS = [[0, 0, 1], [0, 1, 0]]
 PROBS = [[0.3, 0.7, 0.0], [0.5, 0.2, 0.3]]
@@ -19,7 +22,7 @@ EXACT = 4 * 2.0**-52
 @pytest.fixture
 def doubles(x64):
     del x64
-    return lambda x: jnp.array(x, jnp.float64)
+    return lambda x: put(x, np.float64)
 
 
 def test_entropy_of_the_weather(doubles):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_linear
+from given import put
 
 import jaxent
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.quickly_compiled
 N, D, V = 12, 5, 11
 BUDGET = {"memory": 4 * 2 * V * 4}
 RNG = np.random.default_rng(0)
-HIDDEN = jnp.asarray(RNG.normal(size=(3, 4, D)), jnp.float32)
-CLASSIFIER = jnp.asarray(RNG.normal(size=(V, D)), jnp.float32)
+HIDDEN = put(RNG.normal(size=(3, 4, D)), jnp.float32)
+CLASSIFIER = put(RNG.normal(size=(V, D)), jnp.float32)
 LABELS = RNG.integers(0, V, (3, 4), np.int32)
 LABELS[0, 1] = -100
 WHERE, WEIGHTS = np.ones((3, 4), bool), np.ones((3, 4), np.float32)

@@ -14,6 +14,7 @@ import numpy as np
 import oracle
 import pytest
 import test_transforms
+from given import put
 from jax.experimental import checkify
 
 import jaxent
@@ -298,7 +299,7 @@ def test_fused_is_dense(name, reduction):
         return dense(x, ids, log_p, reduction=reduction, **given, **positions)
 
     args = (
-        *map(jnp.asarray, args),
+        *map(put, args),
         jnp.asarray(log_tail),
         options.pop("temperature", 1.3),
     )

@@ -16,6 +16,7 @@ import oracle
 import pytest
 import tolerance
 from cases import CASES, HALF, cells, gradient, probes, value, working
+from given import put
 
 
 def program(case):
@@ -69,7 +70,7 @@ def check(case, dtype, regime, shapes):
         arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
         with jax.enable_x64(dtype == "float64"):
             values, slopes = PROGRAMS[case.name](
-                list(map(jnp.asarray, args)), arrays, cotangent
+                list(map(put, args)), arrays, cotangent
             )
         for got in values:
             chex.assert_type(got, wide)
