@@ -28,9 +28,9 @@ Row = tuple[str, str, Compute, tuple[str, ...]]
 """A framework, its call, what that computes of labels and predictions, and all traits
 but the first."""
 
-OF_IDS = {"Sparse": "Sparse", "sparse_": "sparse_", "labels": "_with_integer_labels"}
-"""What calls of rows are called if labels are class ids; else nothing is inserted. The
-arguments are inserted too, as they are given or swapped."""
+OF_IDS = {"Sparse": "Sparse", "sparse_": "sparse_", "_ids": "_with_integer_labels"}
+"""What a call's name has in the place of `{Sparse}` where labels are class ids, and
+else nothing. `{args}` are labels and predictions, `{swapped}` the other way round."""
 
 
 def clips(eps: float) -> str:
@@ -44,7 +44,7 @@ def how(
 
 
 def compiled(*rows: Row) -> tuple[Row, ...]:
-    """A program each, kept for the next call: of single operations there are many."""
+    """Each a program of its own, kept for the next call of `explain`."""
     return tuple((name, call, jax.jit(f), traits) for name, call, f, traits in rows)
 
 
@@ -183,7 +183,7 @@ ROWS = compiled(
     ),
     (
         "optax",
-        "softmax_cross_entropy{labels}({swapped}).mean()",
+        "softmax_cross_entropy{_ids}({swapped}).mean()",
         lambda y, p: jnp.mean(optax.softmax_cross_entropy(p, y)),
         RAW,
     ),
