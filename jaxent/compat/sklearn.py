@@ -5,10 +5,12 @@ Numbers are float32 unless JAX's double precision is on (`jax.enable_x64(True)`)
 scikit-learn's clip is that of the dtype: turn it on for the digits scikit-learn prints.
 """
 
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -77,14 +79,28 @@ def log_loss(
             remedy = "A mean over nothing has no value."
             must = "have at least one number that is not 0"
             fail(ValueError, "sample_weight", must, "zeros", remedy)
-    if eps is None:
-        clip = float(jnp.finfo(p.dtype).eps)
-        losses = categorical_cross_entropy(p, targets, eps=clip)
-    else:
-        rows = jnp.sum(p, axis=1, keepdims=True)
-        losses = categorical_cross_entropy(p / rows, targets)
     mean = "weighted_mean" if normalize else "sum"
-    return reduce(losses, weights=weights, reduction=mean)
+    return _reduced(p, targets, weights, divided=eps is not None, reduction=mean)
+
+
+@functools.partial(jax.jit, static_argnames=("divided", "reduction"))
+def _reduced(
+    p: Array,
+    targets: ArrayLike,
+    weights: Array | None,
+    *,
+    divided: bool,
+    reduction: Literal["weighted_mean", "sum"],
+) -> Array:
+    """Of class ids or rows of weights; p clipped, or divided by the sum of each row."""
+    y = jnp.asarray(targets)
+    rows = one_hot(y, p) if y.ndim == 1 else y
+    if divided:
+        losses = categorical_cross_entropy(p / jnp.sum(p, axis=1, keepdims=True), rows)
+    else:
+        clip = float(jnp.finfo(p.dtype).eps)
+        losses = categorical_cross_entropy(p, rows, eps=clip)
+    return reduce(losses, weights=weights, reduction=reduction)
 
 
 def _either(y_proba: ArrayLike | None, y_pred: ArrayLike | None) -> ArrayLike:
@@ -138,12 +154,8 @@ def _probabilities(y_proba: ArrayLike, eps: float | None) -> Array:
         remedy = "Pass probabilities: the softmax of logits, not logits."
         fail(ValueError, "y_proba", "be in [0, 1]", float(wrong[0]), remedy)
     uneven = eps is None and _uneven(p)
-    if eps is not None:
-        least = _options.number("eps", eps, (0.0, 0.5))
-        p = jnp.clip(widen(p), least, 1 - least)
-    if p.ndim == 1 or p.shape[1] == 1:
-        p = p.reshape(-1, 1)
-        p = jnp.concatenate([1 - p, p], axis=1)
+    least = None if eps is None else _options.number("eps", eps, (0.0, 0.5))
+    p = _columns(p, least)
     if uneven:
         message = (
             "The y_prob values do not sum to one. Make sure to pass probabilities."
@@ -152,8 +164,19 @@ def _probabilities(y_proba: ArrayLike, eps: float | None) -> Array:
     return p
 
 
-def _targets(y_true: Any, labels: Any, p: Array) -> Array:
-    """The one-hot rows of the labels, or rows of weights as they are."""
+@jax.jit
+def _columns(p: Array, least: ArrayLike | None) -> Array:
+    """One for each class, clipped to [least, 1 − least]."""
+    if least is not None:
+        p = jnp.clip(widen(p), least, 1 - least)
+    if p.ndim == 1 or p.shape[1] == 1:
+        p = p.reshape(-1, 1)
+        p = jnp.concatenate([1 - p, p], axis=1)
+    return p
+
+
+def _targets(y_true: Any, labels: Any, p: Array) -> ArrayLike:
+    """The class ids of the labels, or rows of weights as they are."""
     declared = None if labels is None else _listed("labels", labels)
     if isinstance(y_true, Tracer):
         return _traced_targets(y_true, declared, p)
@@ -182,7 +205,7 @@ def _targets(y_true: Any, labels: Any, p: Array) -> Array:
         must = f"be among the labels {classes}"
         fail(ValueError, "y_true", must, shown(strangers), remedy)
     ids = [classes.index(row) for row in rows]
-    return one_hot(jnp.asarray(ids, jnp.int32), p)
+    return np.asarray(ids, np.int32)
 
 
 def _traced_targets(y_true: Array, declared: list | None, p: Array) -> Array:
