@@ -2,9 +2,10 @@
 """What of the long tables is run every day; the rest is left to `make test-all`.
 
 The rest is of the same lines: another option, order, type or place of what has a row of
-every day here. What only the rest has (JS to second order, on meshes and exported; a
-head of every kind on explicit axes; the head of KL exported; curvature of KL in p at
-saturation; four processes) waits for that run, so it comes before a release.
+every day here. What only the rest has (JS and the cross-entropy of two logits beyond
+their values, such as on meshes and exported; a head of every kind on explicit axes;
+heads of KL exported, and top-k's in slices; curvature of KL in p at saturation;
+processes that end, and four of them) waits for that run, so it comes before a release.
 All tests of a file and name that is not here are run every day.
 """
 
