@@ -18,6 +18,7 @@ import numpy as np
 import oracle
 import pytest
 import tolerance
+from everyday import COMPOSED
 
 import jaxent
 
@@ -554,7 +555,8 @@ def cells(cases):
 
     Float16 is bfloat16 but for the cast, and that comes before any option; what an
     option does is written once for all floats. So a thorough run alone has float16, and
-    the options in other floats than float32.
+    the options in other floats than float32. What is composed is of measures that are
+    held to the instructions as shipped by their own rows.
     """
     return [
         pytest.param(
@@ -562,7 +564,8 @@ def cells(cases):
             dtype,
             regime,
             id=f"{case.name}-{dtype}-{regime}",
-            marks=[pytest.mark.quickly_compiled] * (dtype != "float32")
+            marks=[pytest.mark.quickly_compiled]
+            * (dtype != "float32" or any(c in case.function for c in COMPOSED))
             + [pytest.mark.thorough]
             * (dtype == "float16" or bool(case.tag and dtype != "float32")),
         )

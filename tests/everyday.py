@@ -47,24 +47,22 @@ EVERYDAY = {
         "^(plain|where|temperature|all)$"
     ),
     "test_linear::test_transforms_of_gathered_slopes": "^(reverse|vmap)",
-    "test_transforms::test_traced_option": (
-        "^(?!.*(together_cold|axes|smoothing-|z_loss-))"
-    ),
-    "test_step::test_statistics_beside_a_loss_in_every_transform": "^(jvp|vmap)$",
-    "test_top_k::test_transforms_of": "category-0-(first|second)",
+    "test_transforms::test_traced_option": ("^(?!.*(cold|axes|smoothing-|z_loss-))"),
+    "test_step::test_statistics_beside_a_loss_in_every_transform": "^jvp$",
+    "test_top_k::test_transforms_of": "category-0-second",
     "test_top_k::test_value": "^(?!131072.*(drop|renormalize))",
     "test_top_k::test_fused_is_dense": "all-none",
     "test_top_k::test_an_id_out_of_range_is_nan_for_its_position_alone": (
-        "int32-(drop|category)|uint8-category"
+        "int32-(drop|category)"
     ),
     "test_labels::test_dropped_positions_of_two_float_arguments_are_not_read": (
         "^softmax|^sigmoid_b|^kl_divergence_from|^cross_entropy$"
     ),
     "test_nan_detectors::test_nothing_is_found_in_a_head": (
-        "^(linear|sampled)_.*infs$|^linear_softmax_cross|^kl_|reduce"
+        "^(linear|sampled|kl)_.*infs$|^linear_softmax_cross|reduce"
     ),
     "test_products::test_product": (
-        "^(?!.*-(unit|wrong)$|.*-together|poly)|(integer_labels|generali.*)-together"
+        "^(?!.*-(unit|wrong)$|.*-together|poly|.*one_hot)|(integer_labels|generali.*)-together"
     ),
     "test_extremes::test_hessian_of_measures": "entropy",
     "test_extremes::test_softmax_focal": "2.0",
@@ -103,7 +101,7 @@ EVERYDAY = {
     "test_kernels_tpu::test_ragged_tiles": "f32",
     "test_kernels_tpu::test_a_bug_is_caught": "tail",
     "test_semantics::test_a_forbidden_class_adds_nothing_in_any_mode": (
-        "logit|nan-soft.*cross|integer"
+        "logit-(soft.*cross|general)|nan-soft.*cross|integer"
     ),
     "test_semantics::test_a_class_that_both_forbid_adds_nothing_to_a_measure": (
         "^(entropy|kl)_"
@@ -117,7 +115,6 @@ EVERYDAY = {
     "test_labels::test_a_label_out_of_range_is_nan_with_all_its_gradient": (
         "^int32-|cross_entropy_with"
     ),
-    "test_own_loss::test_value_gradient_and_aux_are_the_dense_ones": "mean|none-chunks",
     "test_positions::test_what_is_dropped_is_neither_counted_nor_read": (
         "^(?!poly_|generalized_cross)"
     ),
@@ -137,7 +134,14 @@ EVERYDAY = {
     "test_checkify::test_a_bad_label_is_named_in_every_transform": (
         "^(plain|grad|vmap)$"
     ),
-    "test_sharded_heads::test_sharded_arrays": "Auto|-both|-data",
+    "test_sharded_heads::test_sharded_arrays": "Auto.*none|-both-all|-data",
+    "test_sharded_heads::test_values_and_gradients": "-chunks",
+    "test_own_loss::test_value_gradient_and_aux_are_the_dense_ones": (
+        "none-chunks|mean-whole"
+    ),
+    "test_step::test_the_statistics_are_those_of_a_sweep_of_their_own": "^mean",
+    "test_token_axes::test_what_is_sent": "^True",
+    "test_semantics::test_smoothing_spreads_over_the_allowed_classes_alone": "cross",
     "test_semantics::test_no_value_is_nan_for_that_position_alone": "options1|integer",
     "test_semantics::test_a_label_on_a_forbidden_class_is_infinite_with_a_finite_"
     "gradient": "inf|integer",

@@ -260,6 +260,8 @@ sys.exit(main(["certify"]))
 """
 
 
+# In a process of its own; rounded products are found out every day.
+@pytest.mark.thorough
 def test_fast_math_is_found_out_and_named():
     """A process of its own: XLA reads its flags once."""
     flags = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=true", "JAX_PLATFORMS": "cpu"}

@@ -93,6 +93,8 @@ def test_digits(tmp_path):
     assert_picture(tmp_path / "training-curves.png")
 
 
+# Of the same tables the README has some, and the demo prints all.
+@pytest.mark.thorough
 def test_exactness_tables_hold_the_truth(tmp_path):
     from examples.exactness import CLASSES, DISTANCES, MARGINS
 
@@ -140,7 +142,15 @@ def test_the_picture_of_the_margins_is_of_the_table_s_losses():
             assert drawn[name, margin] == max(row[name], exactness.BOTTOM)
 
 
-@pytest.mark.parametrize("name", ["flax_nnx", "flax_linen", "equinox"])
+@pytest.mark.parametrize(
+    "name",
+    # The loop is one; and whose layers these are is no difference to the loss.
+    [
+        "flax_nnx",
+        pytest.param("flax_linen", marks=pytest.mark.thorough),
+        pytest.param("equinox", marks=pytest.mark.thorough),
+    ],
+)
 def test_loop_before_and_after(name):
     text = run(f"examples/{name}_loop.py")
     rows = re.findall(r"^step (\d+) +([\d.]+) +([\d.]+)$", text, flags=re.MULTILINE)

@@ -215,6 +215,8 @@ def test_an_id_out_of_range_is_nan_for_its_position_alone(tail, dtype):
     np.testing.assert_array_equal(kept, np.where(bad, 0, value))
 
 
+# As test_checkify's, of what reads them: it takes long to compile.
+@pytest.mark.thorough
 def test_checked_ids_are_named():
     x, ids, log_p = draw(3, 9, 3)
 
