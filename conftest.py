@@ -112,6 +112,6 @@ def _quickly_compiled(request):
 
 
 def _compile_quickly(quickly):
-    # And what a test starts.
+    # From there a process that a test starts has it.
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quickly)
     jax.config.update("jax_disable_most_optimizations", quickly)

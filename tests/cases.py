@@ -18,7 +18,6 @@ import numpy as np
 import oracle
 import pytest
 import tolerance
-from everyday import COMPOSED
 
 import jaxent
 
@@ -555,8 +554,7 @@ def cells(cases):
 
     Float16 is bfloat16 but for the cast, and that comes before any option; what an
     option does is written once for all floats. So a thorough run alone has float16, and
-    the options in other floats than float32. What is composed is of measures that are
-    held to the instructions as shipped by their own rows.
+    the options in other floats than float32.
     """
     return [
         pytest.param(
@@ -564,8 +562,7 @@ def cells(cases):
             dtype,
             regime,
             id=f"{case.name}-{dtype}-{regime}",
-            marks=[pytest.mark.quickly_compiled]
-            * (dtype != "float32" or any(c in case.function for c in COMPOSED))
+            marks=[pytest.mark.quickly_compiled] * (dtype != "float32")
             + [pytest.mark.thorough]
             * (dtype == "float16" or bool(case.tag and dtype != "float32")),
         )

@@ -537,7 +537,6 @@ def test_kl_against_sixty_digits():
             assert abs(mpmath.mpf(float(value)) - truth) <= 1e-6 * truth
 
 
-@pytest.mark.quickly_compiled
 @pytest.mark.parametrize("offsets", [(0.0, 0.0), (0.0, 1e3)])
 @pytest.mark.parametrize("step", [1.0, 1e-2, 1e-4])
 def test_js_of_logits(step, offsets):

@@ -141,11 +141,8 @@ def test_what_is_not_used_is_not_computed(transform):
 
 
 def test_a_loss_of_your_own_leaves_nothing_in_a_cache():
-    hidden, classifier, labels = (
-        np.ones((3, 2), "f"),
-        np.ones((4, 2), "f"),
-        np.arange(3),
-    )
+    hidden, classifier = np.ones((3, 2), "f"), np.ones((4, 2), "f")
+    labels = np.arange(3)
     call = functools.partial(
         jaxent.linear_softmax_loss, hidden=hidden, classifier=classifier, labels=labels
     )

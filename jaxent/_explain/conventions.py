@@ -84,7 +84,7 @@ def _conventions(
         yield Convention(
             framework,
             call.format(**names),
-            functools.partial(_quiet(compute), *((y, p) if double else single)),
+            functools.partial(_quietly, compute, *((y, p) if double else single)),
             (reading, *traits),
             double,
             losses,
@@ -92,13 +92,8 @@ def _conventions(
         )
 
 
-def _quiet(compute: Compute) -> Compute:
-    """`compute` without the warnings of the framework: the table says what they say."""
-
-    @functools.wraps(compute)
-    def quietly(y: Array, p: Array) -> Array:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return compute(y, p)
-
-    return quietly
+def _quietly(compute: Compute, y: Array, p: Array) -> Array:
+    """Without the warnings of the framework: the table says what they say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return compute(y, p)
