@@ -601,3 +601,22 @@ def test_hessian_of_measures(name):
         error = np.abs(wide(jax.jit(jax.vmap(h))(x, z)) - truth) / scale
         where = f"float32 V=4 margins 0 to 40, {kind}"
         report(f"Hessian of {name}", where, error, 2e-6, "of largest")
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.1])
+def test_hessian_of_js(weight):
+    """Each entry, of p and q of any size beside each other."""
+    sizes = np.float32([1e-36, 1e-30, 1e-25, 1e-19, 1e-12, 1e-4, 0.01, 0.3, 1])
+    p, q = (x.ravel() for x in np.meshgrid(sizes, np.float32(1.1) * sizes))
+
+    def js(p, q):
+        return jaxent.js_divergence(p[None], q[None], weight=weight)
+
+    h = jax.jit(jax.vmap(jax.hessian(js, argnums=(0, 1))))(p, q)
+    w, p, q = wide(np.float32(weight)), wide(p), wide(q)
+    m = w * p + (1 - w) * q
+    of_p, of_q, mixed = q / p, p / q, -np.ones_like(m)
+    for i, j, slope in (0, 0, of_p), (0, 1, mixed), (1, 0, mixed), (1, 1, of_q):
+        # Half an ULP each of w, of m, and of some five operations: 4 ULP.
+        error = in_ulps(h[i][j], w * (1 - w) * slope / m)
+        report(f"JS: ∂²/∂{'pq'[i]}∂{'pq'[j]}", f"float32 w={weight}", error, ULPS)

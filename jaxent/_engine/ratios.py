@@ -110,6 +110,7 @@ def mixture(p: Array, q: Array, weight: Array) -> Array:
     return weight * p + (1 - weight) * q
 
 
+@jax.custom_jvp
 def log_of_mixture(p: Array, q: Array, m: Array, share: Array) -> Array:
     """log(m/p) of m = p + share·(q − p), q's share; 0 where p or m is.
 
@@ -123,3 +124,18 @@ def log_of_mixture(p: Array, q: Array, m: Array, share: Array) -> Array:
     far = jnp.where(tiny, log(m) - log(safe), -log(jnp.where(tiny, 1, part)))
     close = log1p(quotient(jnp.where(near, moved, 0), jnp.where(p == 0, 1, p)))
     return jnp.where(void, 0, jnp.where(near, close, far))
+
+
+@log_of_mixture.defjvp
+def _log_of_mixture_jvp(primals, tangents):
+    p, q, m, share = primals
+    d_p, d_q, _, d_share = tangents
+    void = (p == 0) | (m == 0)
+    m, safe = (jnp.where(void, 1, x) for x in (m, p))
+    # m moves with the others: dm/m − dp/p is share·(p·dq − q·dp)/(m·p). Over the larger
+    # of p and q nothing of it cancels or underflows, whatever their sizes.
+    larger = jnp.maximum(safe, q)
+    moved = quotient(p, larger) * d_q - quotient(q, larger) * d_p
+    moved = share * quotient(larger, m) * moved / safe
+    moved += (q - p) * d_share / m
+    return log_of_mixture(*primals), jnp.where(void, 0, moved)
