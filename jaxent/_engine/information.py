@@ -158,8 +158,8 @@ def _divergence_jvp(primals, tangents):
     n, (da, db) = _divergence(*primals), tangents[:2]
     # ∂KL/∂b_j = q_j − p_j = p_j·(exp(d_j − KL) − 1), and ∂KL/∂a_j = −p_j·d_j: both go
     # to 0 with d, class by class, where q_j − p_j of rounded q and p would not.
-    p, q, d = _centred(a, b, n, classes)
-    of_a, of_b = product(p, d) * classes.per(da), change(p, q, d - n.kl[..., None])
+    p, q, d, ratio = _centred(a, b, n, classes)
+    of_a, of_b = product(p, d) * classes.per(da), change(p, q, ratio)
     d_kl = classes.sum(of_b * classes.per(db) - of_a)
     moved = from_top(a, top_of(a, classes), classes.per(db - da))
     d_mean = classes.sum(p * moved + of_a)
@@ -169,10 +169,11 @@ def _divergence_jvp(primals, tangents):
 
 def _centred(
     a: Array, b: Array, n: _Divergence, classes: ClassAxis
-) -> tuple[Array, Array, Array]:
-    """p, q and d of each class, d meaningless where p is 0."""
+) -> tuple[Array, Array, Array, Array]:
+    """p, q, d and log(q/p) of each class, these two meaningless where p is 0."""
     p, q = (class_pairs(x, classes=classes).prob for x in (a, b))
-    return p, q, _from_mean(a, b, lax.stop_gradient(p), n, classes)
+    d = _from_mean(a, b, lax.stop_gradient(p), n, classes)
+    return p, q, d, _log_of_quotient(a, b, p, q, d - n.kl[..., None], classes)
 
 
 @jax.custom_jvp
@@ -190,6 +191,31 @@ def _from_mean_jvp(primals, tangents):
     da, db, _, dn, _ = tangents
     moved = from_top(a, top_of(a, classes), classes.per(db - da))
     return _from_mean(*primals), jnp.where(p == 0, 0, moved) - dn.mean[..., None]
+
+
+@jax.custom_jvp
+def _log_of_quotient(
+    a: Array, b: Array, p: Array, q: Array, ratio: Array, classes: ClassAxis
+) -> Array:
+    """The ratio as it is, with a derivative that has all digits of q and of p."""
+    return ratio
+
+
+@_log_of_quotient.defjvp
+def _log_of_quotient_jvp(primals, tangents):
+    a, _, p, q, ratio, classes = primals
+    da, db = (classes.per(dx) for dx in tangents[:2])
+    # d log(q_j/p_j) = (db − da)_j − Σ (q·db − p·da), tangents less that of the class
+    # likeliest under p. In the sum the smaller of p and q takes db − da, and q − p the
+    # rest: so that a small q has none of p's rounding, nor a small p of q's, and where
+    # p is near q and both move alike, nothing large is subtracted.
+    top = top_of(a, classes)
+    moved, own = from_top(a, top, db - da), from_top(a, top, da)
+    less = q < p
+    shift = change(p, q, ratio) * jnp.where(less, own, own + moved)
+    shift += jnp.where(less, q, p) * moved
+    moved = jnp.where(p == 0, 0, moved)
+    return _log_of_quotient(*primals), moved - classes.sum(shift, keepdims=True)
 
 
 @jax.custom_jvp
@@ -262,7 +288,6 @@ def _log_ratio(
 ) -> tuple[Array, Array, Array, Array]:
     """p, q, log(q/p) where it is small, and where that is (elsewhere it reads 0)."""
     n = _divergence(a, b, classes)
-    p, q, d = _centred(a, b, n, classes)
-    ratio = d - n.kl[..., None]
+    p, q, _, ratio = _centred(a, b, n, classes)
     near = (jnp.abs(ratio) < 1) & (p != 0)
     return p, q, jnp.where(near, ratio, 0), near
