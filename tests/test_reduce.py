@@ -157,13 +157,17 @@ def test_what_is_dropped_or_of_weight_zero_is_not_read(reduction):
     assert np.isfinite(by_w).all()
 
 
-def test_weights_are_differentiable():
-    """∂/∂w of Σwv/Σw is (v − mean)/Σw."""
-    v, w = jnp.array([1.0, 2.0, 6.0]), jnp.array([1.0, 2.0, 1.0])
-    mean = jaxent.reduce(v, weights=w, reduction="weighted_mean")
-    grad = jax.grad(lambda w: jaxent.reduce(v, weights=w, reduction="weighted_mean"))(w)
-    assert mean == 2.75
-    np.testing.assert_allclose(grad, (v - 2.75) / 4, rtol=2**-22)
+@pytest.mark.parametrize("size", [1.0, 2.0**-90, 2.0**90])
+@pytest.mark.parametrize("reduction", ["weighted_mean", "sequence_mean"])
+def test_weights_are_differentiable(reduction, size):
+    """∂/∂w of Σwv/Σw is (v − mean)/Σw, whether or not (Σw)² is a float32."""
+    v, w = jnp.array([1.0, 2.0, 6.0]), size * jnp.array([1.0, 2.0, 1.0])
+
+    def mean(w):
+        return jaxent.reduce(v, weights=w, reduction=reduction)
+
+    assert mean(w) == 2.75
+    np.testing.assert_allclose(size * jax.grad(mean)(w), (v - 2.75) / 4, rtol=2**-22)
 
 
 def test_half_precision_is_counted_and_summed_in_float32():

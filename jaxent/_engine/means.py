@@ -9,6 +9,7 @@ from jax import Array, lax
 
 from .._types import AxisName, Reduction, Shape
 from .class_axis import axis_index
+from .elementary import quotient
 from .exact import computing_dtype, widen, widen_both
 from .labels import drop, kept
 from .placement import placed_as
@@ -141,6 +142,7 @@ def divided(
 
 def ratio(total: Array, weight: Array) -> Array:
     """total / weight, and 0, with gradient 0, where there is no weight."""
-    weight = placed_as(total, weight)
+    dtype = jnp.result_type(total, weight, float)
+    total, weight = (x.astype(dtype) for x in (total, placed_as(total, weight)))
     empty = weight == 0
-    return jnp.where(empty, 0, total / jnp.where(empty, 1, weight))
+    return jnp.where(empty, 0, quotient(total, jnp.where(empty, 1, weight)))
