@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from cases import LOSSES
 from given import put
 
 import jaxent
+from jaxent._types import Number
 
 FUNCTIONS = [
     *LOSSES,
@@ -247,6 +249,20 @@ def arguments(name, dtype):
     arrays = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     xs = tuple(map(value, arrays))
     return functools.partial(f, **required), xs
+
+
+@function
+def test_every_option_is_looked_at(name):
+    """Refused if it is nothing, or a number that is none: so none is passed by."""
+    f, xs = arguments(name, jnp.float32)
+    for option, p in inspect.signature(getattr(jaxent, name)).parameters.items():
+        if p.kind is not p.KEYWORD_ONLY:
+            continue
+        number = {*get_args(p.annotation)} - {type(None)} == {*get_args(Number)}
+        for bad in (object(), np.nan) if number else (object(),):
+            with pytest.raises((TypeError, ValueError)) as error:
+                f(*xs, **{option: bad})
+            assert str(error.value).startswith(f"`jaxent.{name}({option}=...)` must ")
 
 
 @pytest.mark.quickly_compiled
