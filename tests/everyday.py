@@ -160,6 +160,6 @@ COMPOSED = "js_divergence", "cross_entropy_from_logits"
 
 OF_COMPOSED = {
     "test_values", "test_zeros", "test_oracle", "test_errors", "test_doors",
-    "test_public_api", "test_subnormal",
+    "test_public_api", "test_subnormal", "test_tables",
 }  # fmt: skip
 """Where their rows are run every day."""

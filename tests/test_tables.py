@@ -6,7 +6,7 @@ from pathlib import Path
 
 import oracle
 import pytest
-from cases import CASES, LOSSES
+from cases import CASES, LOSSES, each
 from everyday import EVERYDAY, ROWS
 from test_oracle import DEFINITIONS
 from test_public_api import FUNCTIONS
@@ -115,6 +115,20 @@ def test_a_function_is_there_or_it_is_said_why_not(place):
     """A reason for what is there after all is wrong too."""
     absent = {name for name in FUNCTIONS if name not in PLACES[place]}
     assert absent == ABSENT.get(place, {}).keys()
+
+
+@each([*LOSSES.values()])
+def test_a_loss_has_the_options_of_its_kind(loss):
+    has = {"where", "weights", "reduction"}
+    if loss.kind.classes:
+        has |= {"axis"}
+        if loss.of_logits:
+            has |= {"temperature", "vocab_axis_name"}
+            if "labels" in loss.arrays:
+                has |= {"class_where", "class_weights", "label_smoothing", "z_loss"}
+    if loss.kind.ids:
+        has |= {"ignore_index"}
+    assert has <= loss.parameters.keys()
 
 
 def test_what_is_not_released_has_a_heading():
