@@ -34,6 +34,7 @@ PLACES = {
     "certify": {row.loss.__name__ for row in TABLE},
     "README": named("README.md"),
     "choosing": named("docs/choosing.md"),
+    "numerics": named("docs/numerics.md"),
     "reference": named("docs/api/*.md", r"autofunction:: (\w+)"),
 }
 
@@ -94,6 +95,7 @@ ABSENT = {
         "kl_divergence_with_log_targets",
     ),
     "certify": HELPERS,
+    "numerics": HELPERS,
     "choosing": because(
         "beside the one to begin with, on a page of the reference",
         "cross_entropy", "cross_entropy_from_logits", "entropy",
@@ -129,6 +131,28 @@ def test_a_loss_has_the_options_of_its_kind(loss):
     if loss.kind.ids:
         has |= {"ignore_index"}
     assert has <= loss.parameters.keys()
+
+
+OF_POSITIONS = {"where", "weights", "reduction", "vocab_axis_name"}
+"""Tried of each loss by test_positions and test_sharded."""
+UNTRIED = {
+    "softmax_cross_entropy": {"class_where"},  # by test_semantics, as smoothing goes
+    "poly_loss_cross_entropy": {"class_where"},
+    "generalized_cross_entropy": {"temperature"},  # by test_temperature
+    "cross_entropy": {"base"},  # divided by in the same line as entropy
+    "cross_entropy_from_logits": {"base"},
+    "js_divergence": {"base"},
+}
+
+
+@each([*LOSSES.values()])
+def test_every_option_is_tried_in_a_case(loss):
+    tried = {*loss.arrays, *OF_POSITIONS}
+    for case in CASES:
+        if case.function == loss.function:
+            tried |= case.example((2,), 5, "float32", "unit")[1].keys()
+            tried |= {"axis"} if case.axis != -1 else set()
+    assert loss.parameters.keys() - tried == UNTRIED.get(loss.function, set())
 
 
 def test_what_is_not_released_has_a_heading():
