@@ -136,12 +136,11 @@ def test_a_loss_has_the_options_of_its_kind(loss):
 OF_POSITIONS = {"where", "weights", "reduction", "vocab_axis_name"}
 """Tried of each loss by test_positions and test_sharded."""
 UNTRIED = {
-    "softmax_cross_entropy": {"class_where"},  # by test_semantics, as smoothing goes
+    # Recorded of Optax, and in slices.
+    "softmax_cross_entropy": {"class_where"},
     "poly_loss_cross_entropy": {"class_where"},
-    "generalized_cross_entropy": {"temperature"},  # by test_temperature
-    "cross_entropy": {"base"},  # divided by in the same line as entropy
-    "cross_entropy_from_logits": {"base"},
-    "js_divergence": {"base"},
+    # By test_temperature.
+    "generalized_cross_entropy": {"temperature"},
 }
 
 
